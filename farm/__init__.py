@@ -1,0 +1,1 @@
+"""A render farm for Apple silicon."""

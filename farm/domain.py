@@ -1,0 +1,381 @@
+"""The farm's vocabulary: what every room means by a job, an image, a worker, a model.
+
+Facts are frozen; a changed fact is a new object (`dataclasses.replace`). Nothing here does I/O or knows a library.
+Words are explained in `docs/architecture.md`.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Literal
+
+SEED_LIMIT = 2**32
+"""Seeds are 32-bit, as numpy's, Core ML's Swift pipeline's and AUTOMATIC1111's are."""
+
+
+class JobState(enum.Enum):
+    """Life of a job."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a job in this state has ended."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class AttemptState(enum.Enum):
+    """Life of an attempt. Only FAILED costs images a retry; ABANDONED is the host's fault."""
+
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    ABANDONED = "ABANDONED"
+    CANCELLED = "CANCELLED"
+
+
+class ImageState(enum.Enum):
+    """Life of an image."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class WorkerState(enum.Enum):
+    """Life of a worker. Whether it is busy follows from its attempts."""
+
+    ACTIVE = "ACTIVE"
+    DRAINING = "DRAINING"
+    SUSPENDED = "SUSPENDED"
+    OFFLINE = "OFFLINE"
+
+
+class ChipClass(enum.Enum):
+    """What a chip favours for image models."""
+
+    ANE = "ANE"
+    GPU = "GPU"
+    CPU = "CPU"
+
+
+class ComputeUnit(enum.Enum):
+    """Which processors Core ML may use, with the names of `coremltools.ComputeUnit`."""
+
+    CPU_ONLY = "CPU_ONLY"
+    CPU_AND_GPU = "CPU_AND_GPU"
+    CPU_AND_NE = "CPU_AND_NE"
+    ALL = "ALL"
+
+
+class AttentionVariant(enum.Enum):
+    """How a model's attention is written, with the names of Apple's converter."""
+
+    ORIGINAL = "ORIGINAL"
+    SPLIT_EINSUM = "SPLIT_EINSUM"
+    SPLIT_EINSUM_V2 = "SPLIT_EINSUM_V2"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """What one image should be, as far as somebody said so; None leaves a field to the job, then to the model.
+
+    Attributes:
+        prompt: What the image shows.
+        negative_prompt: What it should not show.
+        seed: Seed of the noise, 0 to 2^32 - 1.
+        width: Width in pixels.
+        height: Height in pixels.
+        steps: Denoising steps, at least 1.
+        guidance_scale: How strongly the prompt steers; at 1 or below there is no guidance.
+        sampler: Name of the diffusion solver.
+        strength: How far the image may leave `init_image`, above 0 and up to 1.
+        init_image: PNG or JPEG bytes of the picture to start from.
+    """
+
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    seed: int | None = None
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    sampler: str | None = None
+    strength: float | None = None
+    init_image: bytes | None = None
+
+    def over(self, defaults: "ImageSpec") -> "ImageSpec":
+        """This spec where it says something, `defaults` where it does not."""
+        unset = {f.name: getattr(defaults, f.name) for f in fields(self) if getattr(self, f.name) is None}
+        return replace(self, **unset)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderSpec:
+    """What one image is to be, with nothing left open; fields as in `ImageSpec`."""
+
+    prompt: str
+    negative_prompt: str
+    seed: int
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    sampler: str
+    strength: float | None = None
+    init_image: bytes | None = None
+
+
+def resolve(entry: ImageSpec, job: ImageSpec, model: ImageSpec, index: int) -> RenderSpec:
+    """Fills what `entry` leaves open from the job's defaults, then from the model's.
+
+    The seed of an entry that names none is the job's plus `index`, modulo 2^32, so that a batch is reproducible from
+    one number and no two images of it start from the same noise.
+
+    Args:
+        entry: What the batch says of this image.
+        job: The job's defaults, which hold a seed (the coordinator drew one if the submitter did not).
+        model: The model's defaults, complete but for the prompt and the seed.
+        index: Position of the image in its job.
+
+    Raises:
+        ValueError: The three together leave a field open.
+    """
+    merged = entry.over(job).over(model)
+    seed = entry.seed if entry.seed is not None else ((job.seed or 0) + index) % SEED_LIMIT
+    missing = [
+        name
+        for name in ("prompt", "width", "height", "steps", "guidance_scale", "sampler")
+        if getattr(merged, name) is None
+    ]
+    if missing:
+        raise ValueError(f"image {index} has no {', '.join(missing)}")
+    assert merged.prompt is not None
+    assert merged.width is not None
+    assert merged.height is not None
+    assert merged.steps is not None
+    assert merged.guidance_scale is not None
+    assert merged.sampler is not None
+    return RenderSpec(
+        prompt=merged.prompt,
+        negative_prompt=merged.negative_prompt or "",
+        seed=seed,
+        width=merged.width,
+        height=merged.height,
+        steps=merged.steps,
+        guidance_scale=merged.guidance_scale,
+        sampler=merged.sampler,
+        strength=merged.strength,
+        init_image=merged.init_image,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Restricts where a job may run. What is None, or empty, does not restrict."""
+
+    chip_class: ChipClass | None = None
+    compute_unit: ComputeUnit | None = None
+    attention: AttentionVariant | None = None
+    runtime: str | None = None
+    model_digest: str | None = None
+    worker_labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One submission as its submitter wrote it, without its entries.
+
+    Attributes:
+        model: Name of the model, without a prefix.
+        display_name: A name for people.
+        priority: Larger runs first, -100 to 100, 0 is ordinary.
+        labels: The submitter's own key-value pairs.
+        defaults: What entries that leave a field open take; its seed is always set once the job is accepted.
+        pin: Restricts where the job may run.
+    """
+
+    model: str
+    display_name: str = ""
+    priority: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    defaults: ImageSpec = ImageSpec()
+    pin: Pin = Pin()
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionConfig:
+    """What a pipeline must know of a model and cannot read from its packages.
+
+    Attributes:
+        scaling_factor: Latents are divided by it before they are decoded. 0.18215 for SD 1.x and 2.x, 0.13025 for SDXL.
+        prediction_type: What the UNet predicts.
+        beta_start: First noise variance of training.
+        beta_end: Last noise variance of training.
+        beta_schedule: How the variances between run: linearly, or linearly in their square root ("scaled_linear").
+        train_steps: Noise levels in training.
+        steps_offset: Added to each step's training index by solvers with "leading" spacing; 1 for Stable Diffusion.
+        pad_token: What the tokenizer pads a short prompt with.
+    """
+
+    scaling_factor: float = 0.18215
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: Literal["linear", "scaled_linear"] = "scaled_linear"
+    train_steps: int = 1000
+    steps_offset: int = 1
+    pad_token: str = "<|endoftext|>"  # noqa: S105 - CLIP's end-of-text token, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVariant:
+    """One form of a model on this machine's disk.
+
+    Attributes:
+        model: Name of the model it is a form of.
+        attention: How its attention is written.
+        digest: "sha256:..." over the contents of its packages and tokenizer.
+        width: Width in pixels of the images it makes.
+        height: Height in pixels of the images it makes.
+        precision: Precision of its weights, "float16" or "float32".
+        size_bytes: Bytes of its packages on disk.
+        components: Folder of each package by component: text_encoder, unet, vae_decoder, vae_encoder, ...
+        tokenizer: Folder that holds vocab.json and merges.txt.
+        config: What the packages do not say of themselves.
+    """
+
+    model: str
+    attention: AttentionVariant
+    digest: str
+    width: int
+    height: int
+    precision: str
+    size_bytes: int
+    components: Mapping[str, Path]
+    tokenizer: Path
+    config: DiffusionConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model and its forms on this machine's disk.
+
+    Attributes:
+        name: One word in kebab case.
+        display_name: Name for people.
+        description: What it is and who made it.
+        variants: Its forms.
+        defaults: What an image takes where neither it nor its job says anything; complete but for prompt and seed.
+    """
+
+    name: str
+    display_name: str
+    description: str
+    variants: tuple[ModelVariant, ...]
+    defaults: ImageSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOffer:
+    """A model variant that a worker can render with, as it tells the coordinator: no paths."""
+
+    model: str
+    attention: AttentionVariant
+    digest: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFacts:
+    """What a machine is and can do, as it says of itself when it joins.
+
+    Attributes:
+        chip: Brand string, for example "Apple M2 Pro".
+        chip_class: What the chip favours.
+        gpu_cores: GPU cores; 0 where there is no Apple GPU or it is not known.
+        performance_cores: Cores of the fastest level.
+        has_ane: Whether there is a Neural Engine that Core ML can use.
+        memory_bytes: Physical memory.
+        os: Operating system with version and build.
+        runtime: Runtime it renders with, "coreml" or "portable".
+        compute_units: Those its runtime can use, best first.
+        offers: Model variants it has.
+        labels: Labels that pins can ask for.
+        version: Version of the farm's software.
+    """
+
+    chip: str
+    chip_class: ChipClass
+    gpu_cores: int
+    performance_cores: int
+    has_ane: bool
+    memory_bytes: int
+    os: str
+    runtime: str
+    compute_units: tuple[ComputeUnit, ...]
+    offers: tuple[ModelOffer, ...]
+    version: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AttemptKey:
+    """Names an attempt, and fences it: numbers grow within a job, and only a live number's results count."""
+
+    job_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a worker is told to render: the images of one attempt, and with what.
+
+    Attributes:
+        key: The attempt.
+        model: Name of the model.
+        model_digest: Digest of the model variant.
+        compute_unit: Processors to use.
+        images: Index and spec of each image, in order.
+    """
+
+    key: AttemptKey
+    model: str
+    model_digest: str
+    compute_unit: ComputeUnit
+    images: tuple[tuple[int, RenderSpec], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How an image came to be, beyond its spec: all that decides its pixels, and who made it.
+
+    Attributes:
+        model: Name of the model.
+        model_digest: Digest of the model variant.
+        attention: How the model's attention is written.
+        runtime: "coreml" or "portable".
+        compute_unit: Processors it ran on.
+        chip: Brand string of the chip.
+        chip_class: What the chip favours.
+        versions: Version of each library that can change pixels, and of the farm.
+    """
+
+    model: str
+    model_digest: str
+    attention: AttentionVariant
+    runtime: str
+    compute_unit: ComputeUnit
+    chip: str
+    chip_class: ChipClass
+    versions: Mapping[str, str]

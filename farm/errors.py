@@ -1,0 +1,140 @@
+"""The farm's errors: one tree, in which every class knows the word (`reason`) that its clients can rely on.
+
+The gRPC status code of each class stands in one table, in `farm.api.codec`. A message says what happened, what it means
+and what to do next.
+"""
+
+from collections.abc import Mapping
+
+
+class FarmError(Exception):
+    """Base of every error that the farm raises on purpose.
+
+    Args:
+        message: What happened, what it means, what to do next.
+        metadata: The message's variable parts by name, for programs.
+    """
+
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata: Mapping[str, str] = metadata
+
+
+class InvalidRequestError(FarmError):
+    """A request is wrong in one or more fields.
+
+    Args:
+        message: A summary.
+        violations: What is wrong with which field, by the field's path (for example `entries[3].steps`).
+    """
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, message: str, violations: Mapping[str, str] | None = None, **metadata: str) -> None:
+        super().__init__(message, **metadata)
+        self.violations: Mapping[str, str] = violations or {}
+
+
+class RequestIdReusedError(FarmError):
+    """A request id came again with another request."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
+class JobNotFoundError(FarmError):
+    """No job of that name."""
+
+    reason = "JOB_NOT_FOUND"
+
+
+class ImageNotFoundError(FarmError):
+    """No image of that name."""
+
+    reason = "IMAGE_NOT_FOUND"
+
+
+class WorkerNotFoundError(FarmError):
+    """No worker of that name."""
+
+    reason = "WORKER_NOT_FOUND"
+
+
+class ModelNotFoundError(FarmError):
+    """No model of that name."""
+
+    reason = "MODEL_NOT_FOUND"
+
+
+class WrongStateError(FarmError):
+    """The job or worker is in a state that does not allow what was asked."""
+
+    reason = "WRONG_STATE"
+
+
+class StaleAttemptError(FarmError):
+    """A result or report of an attempt that no longer counts: it was fenced off, or its image is settled already."""
+
+    reason = "STALE_ATTEMPT"
+
+
+class ArtifactError(FarmError):
+    """An image file is missing or is not what was committed."""
+
+    reason = "ARTIFACT_DAMAGED"
+
+
+class JournalError(FarmError):
+    """The journal cannot be opened, read or written."""
+
+    reason = "JOURNAL_FAILED"
+
+
+class PackageError(FarmError):
+    """A model package cannot be read, or is not what its manifest says."""
+
+    reason = "PACKAGE_INVALID"
+
+
+class UnsupportedOperationsError(PackageError):
+    """A package uses operations that the portable runtime does not cover. All of them are named at once."""
+
+    reason = "OPERATIONS_UNSUPPORTED"
+
+
+class FeedError(FarmError):
+    """The arrays given to a model are not the ones that it takes: names, shapes or types."""
+
+    reason = "FEED_INVALID"
+
+
+class PipelineError(FarmError):
+    """A model folder does not make a pipeline, or cannot render what was asked."""
+
+    reason = "PIPELINE_UNUSABLE"
+
+
+class ImageFailedError(FarmError):
+    """One image could not be rendered; the pipeline is fine."""
+
+    reason = "IMAGE_FAILED"
+
+
+class DeviceBusyError(FarmError):
+    """Another process on this machine holds the device."""
+
+    reason = "DEVICE_BUSY"
+
+
+class AddressError(FarmError):
+    """An address cannot be listened on or is not allowed."""
+
+    reason = "ADDRESS_UNUSABLE"
+
+
+class UnreachableError(FarmError):
+    """The farm does not answer."""
+
+    reason = "UNREACHABLE"

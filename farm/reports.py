@@ -1,0 +1,120 @@
+"""What a renderer tells of its work: the messages that travel from a pipeline process to the coordinator.
+
+They are facts as the renderer saw them. Whether a result still counts is decided by the coordinator alone, by the
+attempt's number.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from farm.domain import AttemptKey, AttemptState, Provenance
+
+
+class Stage(enum.Enum):
+    """What a pipeline process is doing; each stage has its own deadline."""
+
+    COMPILE = "compile"
+    LOAD = "load"
+    ENCODE = "encode"
+    DENOISE = "denoise"
+    DECODE = "decode"
+    SAVE = "save"
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """A stage has begun.
+
+    Attributes:
+        key: The attempt it serves.
+        stage: The stage.
+        index: The image it serves; None while the model is compiled or loaded.
+    """
+
+    key: AttemptKey
+    stage: Stage
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """A denoising step is done; `step` counts from 1 to `step_count`."""
+
+    key: AttemptKey
+    index: int
+    step: int
+    step_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReport:
+    """An image is finished.
+
+    Attributes:
+        key: The attempt.
+        index: The image.
+        png: The file's bytes, provenance included.
+        provenance: How it came to be.
+        render_seconds: From the start of the image to its decoded pixels.
+        notes: What the submitter should know.
+    """
+
+    key: AttemptKey
+    index: int
+    png: bytes
+    provenance: Provenance
+    render_seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFailureReport:
+    """An image could not be rendered, and the fault is its own (a host's fault abandons the attempt instead).
+
+    Attributes:
+        key: The attempt.
+        index: The image.
+        reason: One word in capitals, for programs.
+        message: What happened and what to do, for people.
+    """
+
+    key: AttemptKey
+    index: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReport:
+    """An attempt has ended on its worker; nothing more comes of it.
+
+    Attributes:
+        key: The attempt.
+        state: SUCCEEDED (each image was reported, finished or failed), ABANDONED or CANCELLED.
+        reason: Why, in words; empty for SUCCEEDED.
+        index: The image that was being rendered when the renderer died, if one was.
+    """
+
+    key: AttemptKey
+    state: AttemptState
+    reason: str = ""
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResidencyReport:
+    """These models' components are loaded now."""
+
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """The device can be used (`reason` is empty), or it cannot and `reason` says why in words."""
+
+    reason: str = ""
+
+
+Report = (
+    StageReport | StepReport | ImageReport | ImageFailureReport | AttemptReport | ResidencyReport | DeviceReport
+)
