@@ -14,6 +14,10 @@ SEED_LIMIT = 2**32
 """Seeds are 32-bit, as numpy's, Core ML's Swift pipeline's and AUTOMATIC1111's are."""
 
 
+SAMPLERS = ("ddim", "euler", "dpmpp-2m")
+"""Names of the diffusion solvers that a job can ask for; `farm.diffusion.samplers` holds each."""
+
+
 class JobState(enum.Enum):
     """Life of a job."""
 
@@ -135,23 +139,23 @@ class RenderSpec:
     init_image: bytes | None = None
 
 
-def resolve(entry: ImageSpec, job: ImageSpec, model: ImageSpec, index: int) -> RenderSpec:
-    """Fills what `entry` leaves open from the job's defaults, then from the model's.
+def resolve(entry: ImageSpec, defaults: ImageSpec, index: int) -> RenderSpec:
+    """Fills what `entry` leaves open from its job's defaults.
 
     The seed of an entry that names none is the job's plus `index`, modulo 2^32, so that a batch is reproducible from
     one number and no two images of it start from the same noise.
 
     Args:
         entry: What the batch says of this image.
-        job: The job's defaults, which hold a seed (the coordinator drew one if the submitter did not).
-        model: The model's defaults, complete but for the prompt and the seed.
+        defaults: The job's defaults. Those of an accepted job hold a seed and, where the submitter said nothing, the
+            model's own defaults as they were on that day.
         index: Position of the image in its job.
 
     Raises:
-        ValueError: The three together leave a field open.
+        ValueError: The two together leave a field open.
     """
-    merged = entry.over(job).over(model)
-    seed = entry.seed if entry.seed is not None else ((job.seed or 0) + index) % SEED_LIMIT
+    merged = entry.over(defaults)
+    seed = entry.seed if entry.seed is not None else ((defaults.seed or 0) + index) % SEED_LIMIT
     missing = [
         name
         for name in ("prompt", "width", "height", "steps", "guidance_scale", "sampler")

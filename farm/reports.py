@@ -115,6 +115,4 @@ class DeviceReport:
     reason: str = ""
 
 
-Report = (
-    StageReport | StepReport | ImageReport | ImageFailureReport | AttemptReport | ResidencyReport | DeviceReport
-)
+Report = StageReport | StepReport | ImageReport | ImageFailureReport | AttemptReport | ResidencyReport | DeviceReport

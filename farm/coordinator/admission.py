@@ -1,0 +1,75 @@
+"""What a submission must be to be accepted: pure checks that name every field that is wrong, and why.
+
+They hold whatever door a job comes through (gRPC, the web page, a test), so that no worker ever meets a spec that was
+never possible.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+
+from farm.domain import SAMPLERS, SEED_LIMIT, ImageSpec, JobSpec, Model
+
+MAX_STEPS = 1000
+MAX_PROMPT_CHARACTERS = 10_000
+MAX_LABELS = 64
+MAX_LABEL_CHARACTERS = 256
+PRIORITIES = range(-100, 101)
+
+
+def image_violations(spec: ImageSpec, model: Model) -> Iterator[tuple[str, str]]:
+    """Yields (field, what is wrong with it) for each field that `spec` sets wrongly for `model`."""
+    for name in ("prompt", "negative_prompt"):
+        text = getattr(spec, name)
+        if text is not None and len(text) > MAX_PROMPT_CHARACTERS:
+            yield name, f"has {len(text)} characters; at most {MAX_PROMPT_CHARACTERS} are taken"
+    if spec.seed is not None and not 0 <= spec.seed < SEED_LIMIT:
+        yield "seed", f"is {spec.seed}; seeds go from 0 to {SEED_LIMIT - 1}"
+    if spec.steps is not None and not 1 <= spec.steps <= MAX_STEPS:
+        yield "steps", f"is {spec.steps}; it must be from 1 to {MAX_STEPS}"
+    if spec.guidance_scale is not None and not (math.isfinite(spec.guidance_scale) and 0 <= spec.guidance_scale <= 100):
+        yield "guidance_scale", f"is {spec.guidance_scale}; it must be a number from 0 to 100"
+    if spec.sampler is not None and spec.sampler not in SAMPLERS:
+        yield "sampler", f'is "{spec.sampler}"; known are {", ".join(SAMPLERS)}'
+    if spec.strength is not None and not (math.isfinite(spec.strength) and 0 < spec.strength <= 1):
+        yield "strength", f"is {spec.strength}; it must be above 0 and at most 1"
+    if spec.init_image is not None:
+        yield "init_image", "is not taken yet: this version renders from noise only"
+    yield from _size_violations(spec, model)
+
+
+def _size_violations(spec: ImageSpec, model: Model) -> Iterator[tuple[str, str]]:
+    """A Core ML package is converted for one size; another cannot be rendered with it."""
+    sizes = sorted({(variant.width, variant.height) for variant in model.variants})
+    known = ", ".join(f"{width}x{height}" for width, height in sizes)
+    for position, name in enumerate(("width", "height")):
+        value = getattr(spec, name)
+        if value is not None and value not in {size[position] for size in sizes}:
+            yield name, f"is {value}; {model.name} was converted for {known}"
+
+
+def job_violations(spec: JobSpec, model: Model) -> Iterator[tuple[str, str]]:
+    """Yields (field path, what is wrong with it) for each field of a job's spec that is wrong."""
+    if spec.priority not in PRIORITIES:
+        yield "spec.priority", f"is {spec.priority}; it must be from {PRIORITIES[0]} to {PRIORITIES[-1]}"
+    if len(spec.labels) > MAX_LABELS:
+        yield "spec.labels", f"has {len(spec.labels)} labels; at most {MAX_LABELS} are taken"
+    if any(len(text) > MAX_LABEL_CHARACTERS for label in spec.labels.items() for text in label):
+        yield "spec.labels", f"has a key or value of more than {MAX_LABEL_CHARACTERS} characters"
+    for name, message in image_violations(spec.defaults, model):
+        yield f"spec.defaults.{name}", message
+    digests = {variant.digest for variant in model.variants}
+    if spec.pin.model_digest and spec.pin.model_digest not in digests:
+        yield "spec.pin.model_digest", f"is no variant of {model.name}; known are {', '.join(sorted(digests))}"
+    if spec.pin.attention and spec.pin.attention not in {variant.attention for variant in model.variants}:
+        yield "spec.pin.attention", f"is {spec.pin.attention.value}; {model.name} has no such variant"
+
+
+def entry_violations(
+    entries: Iterable[ImageSpec], first_index: int, defaults: ImageSpec, model: Model
+) -> Iterator[tuple[str, str]]:
+    """Yields (field path, what is wrong with it) over a run of entries, the first of which has `first_index`."""
+    for index, entry in enumerate(entries, first_index):
+        for name, message in image_violations(entry, model):
+            yield f"entries[{index}].{name}", message
+        if entry.prompt is None and defaults.prompt is None:
+            yield f"entries[{index}].prompt", "is missing, and the job's defaults have none either"
