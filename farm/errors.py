@@ -104,6 +104,12 @@ class UnsupportedOperationsError(PackageError):
     reason = "OPERATIONS_UNSUPPORTED"
 
 
+class ConversionError(FarmError):
+    """A checkpoint cannot be converted, or what came of it does not compute what the checkpoint does."""
+
+    reason = "CONVERSION_FAILED"
+
+
 class FeedError(FarmError):
     """The arrays given to a model are not the ones that it takes: names, shapes or types."""
 
