@@ -1,0 +1,119 @@
+"""A component, traced by torch and converted by coremltools, as an `.mlpackage` on disk.
+
+The same weights give the same bytes, whenever and wherever they are converted with the same libraries: a model's digest
+names what it computes, not when it was made.
+"""
+
+import contextlib
+import json
+import logging
+import shutil
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from farm.convert.components import Component
+
+DATE_KEY = "com.github.apple.coremltools.conversion_date"
+"""Metadata that coremltools writes and that would make each conversion differ from the one before."""
+
+
+def save_package(component: Component, path: Path) -> None:
+    """Converts a component to a float16 ML program for macOS 13 and later, and writes it to `path`.
+
+    Args:
+        component: What to convert.
+        path: Folder of the package, ending in ".mlpackage"; what is there is replaced.
+    """
+    examples = tuple(example.float() for example in component.inputs.values())
+    with torch.no_grad(), _quietly():
+        traced = torch.jit.trace(component.module.eval(), examples, check_trace=False, strict=False)
+        import coremltools as ct
+
+        with _scalar_casts():
+            model = ct.convert(
+                traced,
+                inputs=[
+                    ct.TensorType(name=name, shape=tuple(example.shape), dtype=example.numpy().dtype)
+                    for name, example in component.inputs.items()
+                ],
+                outputs=[ct.TensorType(name=name, dtype=_float32()) for name in component.outputs],
+                convert_to="mlprogram",
+                minimum_deployment_target=ct.target.macOS13,
+                compute_precision=ct.precision.FLOAT16,
+                skip_model_load=True,
+            )
+        shutil.rmtree(path, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model.save(str(path))
+        _make_reproducible(path)
+
+
+def _float32() -> Any:
+    """The type of all outputs, as Apple's converter declares them."""
+    import numpy as np
+
+    return np.float32
+
+
+def _make_reproducible(package: Path) -> None:
+    """Takes time and chance out of a package: the date, random identifiers, the order of unordered fields."""
+    from coremltools.proto import Model_pb2
+
+    program = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    spec = Model_pb2.Model.FromString(program.read_bytes())
+    spec.description.metadata.userDefined.pop(DATE_KEY, None)
+    program.write_bytes(spec.SerializeToString(deterministic=True))
+
+    manifest_path = package / "Manifest.json"
+    manifest = json.loads(manifest_path.read_text())
+    identifiers = {old: str(uuid.uuid5(uuid.NAMESPACE_URL, item["path"])) for old, item in manifest["itemInfoEntries"].items()}
+    manifest["itemInfoEntries"] = {identifiers[old]: item for old, item in manifest["itemInfoEntries"].items()}
+    manifest["rootModelIdentifier"] = identifiers[manifest["rootModelIdentifier"]]
+    manifest_path.write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n")
+
+
+@contextlib.contextmanager
+def _scalar_casts() -> Iterator[None]:
+    """Lets coremltools 9 convert models under numpy 2.4.
+
+    Its translation of `int(x)` and `bool(x)` calls Python's `int` on a constant array of shape (1,), which numpy allows
+    for arrays without dimensions only since 2.4 ("only 0-dimensional arrays can be converted to Python scalars"). Such
+    constants are handled here, everything else by the original.
+    """
+    import numpy as np
+    from coremltools.converters.mil import Builder
+    from coremltools.converters.mil.frontend.torch import ops
+
+    original = ops._cast
+
+    def cast(context: Any, node: Any, dtype: type, dtype_name: str) -> None:
+        value = context[node.inputs[0]].val
+        if isinstance(value, np.ndarray) and value.ndim > 0 and value.size == 1:
+            context.add(Builder.const(val=dtype(value.item()), name=node.name), node.name)
+        else:
+            original(context, node, dtype, dtype_name)
+
+    ops._cast = cast
+    try:
+        yield
+    finally:
+        ops._cast = original
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keeps the tracer's warnings about shapes that are constant on purpose, and coremltools' chatter, from the screen."""
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
