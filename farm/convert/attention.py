@@ -34,7 +34,8 @@ def with_attention(unet: nn.Module, attention: AttentionVariant) -> nn.Module:
         return unet
     if attention is not AttentionVariant.SPLIT_EINSUM:
         raise ConversionError(
-            f"{attention.value} attention cannot be made here; ask for original or split-einsum", attention=attention.value
+            f"{attention.value} attention cannot be made here; ask for original or split-einsum",
+            attention=attention.value,
         )
     rewritten = copy.deepcopy(unet)
     for module in list(rewritten.modules()):
@@ -58,9 +59,9 @@ def per_head_attention(query: Tensor, key: Tensor, value: Tensor, heads: int, sc
         (B, C, 1, S).
     """
     channels = query.shape[1] // heads
-    queries = query.split(channels, dim=1)
-    keys = key.transpose(1, 3).split(channels, dim=3)
-    values = value.split(channels, dim=1)
+    queries = torch.split(query, channels, dim=1)
+    keys = torch.split(key.transpose(1, 3), channels, dim=3)
+    values = torch.split(value, channels, dim=1)
     outputs = []
     for q, k, v in zip(queries, keys, values, strict=True):
         scores = torch.einsum("bchq,bkhc->bkhq", q, k) * scale
@@ -122,7 +123,8 @@ class SplitEinsumBlock(nn.Module):
         normed = self.norm1(hidden_states)
         hidden_states = hidden_states + self.attention1(normed, normed)
         hidden_states = hidden_states + self.attention2(self.norm2(hidden_states), encoder_hidden_states)
-        return hidden_states + self.feed_forward(self.norm3(hidden_states))
+        result: Tensor = hidden_states + self.feed_forward(self.norm3(hidden_states))
+        return result
 
 
 class SplitEinsumAttention(nn.Module):

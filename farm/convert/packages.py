@@ -31,7 +31,9 @@ def save_package(component: Component, path: Path) -> None:
     """
     examples = tuple(example.float() for example in component.inputs.values())
     with torch.no_grad(), _quietly():
-        traced = torch.jit.trace(component.module.eval(), examples, check_trace=False, strict=False)
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call] # torch leaves it untyped
+            component.module.eval(), examples, check_trace=False, strict=False
+        )
         import coremltools as ct
 
         with _scalar_casts():
@@ -71,7 +73,9 @@ def _make_reproducible(package: Path) -> None:
 
     manifest_path = package / "Manifest.json"
     manifest = json.loads(manifest_path.read_text())
-    identifiers = {old: str(uuid.uuid5(uuid.NAMESPACE_URL, item["path"])) for old, item in manifest["itemInfoEntries"].items()}
+    identifiers = {
+        old: str(uuid.uuid5(uuid.NAMESPACE_URL, item["path"])) for old, item in manifest["itemInfoEntries"].items()
+    }
     manifest["itemInfoEntries"] = {identifiers[old]: item for old, item in manifest["itemInfoEntries"].items()}
     manifest["rootModelIdentifier"] = identifiers[manifest["rootModelIdentifier"]]
     manifest_path.write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n")
@@ -107,7 +111,7 @@ def _scalar_casts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keeps the tracer's warnings about shapes that are constant on purpose, and coremltools' chatter, from the screen."""
+    """Keeps off the screen what the tracer says of shapes that are constant on purpose, and coremltools' chatter."""
     logger = logging.getLogger("coremltools")
     level = logger.level
     logger.setLevel(logging.ERROR)
