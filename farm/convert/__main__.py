@@ -1,6 +1,5 @@
 """`python -m farm.convert DIFFUSERS_DIR --name NAME --out DIR`: makes a model folder from a checkpoint."""
 
-import dataclasses
 from pathlib import Path
 
 import click
@@ -38,21 +37,22 @@ def main(
     attention: tuple[AttentionVariant, ...],
     display_name: str,
     description: str,
-    **defaults: object,
+    steps: int,
+    guidance_scale: float,
+    sampler: str,
 ) -> None:
     """Converts CHECKPOINT, a diffusers folder, to Core ML packages and checks them against torch."""
-    from farm.convert.model import Converted, convert_model, read_config
+    from farm.convert.model import Converted, convert_model
 
     def tell(converted: Converted) -> None:
         click.echo(f"{converted.package}  differs from torch by {converted.difference:.1e}")
 
+    manifest = Manifest(
+        display_name=display_name or name,
+        description=description,
+        defaults=ImageSpec(steps=steps, guidance_scale=guidance_scale, sampler=sampler),
+    )
     try:
-        manifest = Manifest(
-            display_name=display_name or name,
-            description=description,
-            defaults=dataclasses.replace(ImageSpec(), **defaults),
-            config=read_config(checkpoint),
-        )
         convert_model(checkpoint, out / name, name, attention, manifest, tell)
     except FarmError as error:
         raise click.ClickException(error.message) from error

@@ -56,6 +56,18 @@ class Checkpoint:
     unet: Any
     vae: Any
 
+    @property
+    def latent_side(self) -> int:
+        """Height and width of the latents that it was trained on."""
+        side: int = self.unet.config.sample_size
+        return side
+
+    @property
+    def pixel_side(self) -> int:
+        """Height and width in pixels of the images that it was trained on."""
+        doublings = len(self.vae.config.block_out_channels) - 1
+        return self.latent_side * 2**doublings
+
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Reads a diffusers folder of a Stable Diffusion 1.x or 2.x model. Only safetensors are read: they run no code.
@@ -86,8 +98,7 @@ def components(checkpoint: Checkpoint, attention: AttentionVariant) -> tuple[Com
     Raises:
         ConversionError: The UNet cannot be brought into that form.
     """
-    side = checkpoint.unet.config.sample_size
-    pixels = side * 2 ** (len(checkpoint.vae.config.block_out_channels) - 1)
+    side, pixels = checkpoint.latent_side, checkpoint.pixel_side
     width = checkpoint.unet.config.cross_attention_dim
     generator = torch.Generator().manual_seed(0)
 

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def convert_model(
         folder: Model folder to write; packages of the same name in it are replaced.
         name: The model's name, as it stands in the packages' file names.
         attentions: Forms to make.
-        manifest: What the model says of itself; its config is read with `read_config`.
+        manifest: What the model says of itself; its size and config are taken from the checkpoint instead.
         on_package: Called when a package is finished.
 
     Raises:
@@ -61,7 +61,8 @@ def convert_model(
             on_package(converted)
     for file in TOKENIZER_FILES:
         shutil.copyfile(_existing(checkpoint / "tokenizer" / file), folder / file)
-    write_manifest(folder, manifest)
+    defaults = replace(manifest.defaults, width=loaded.pixel_side, height=loaded.pixel_side)
+    write_manifest(folder, replace(manifest, defaults=defaults, config=read_config(checkpoint)))
 
 
 def read_config(checkpoint: Path) -> DiffusionConfig:
@@ -86,7 +87,9 @@ def read_config(checkpoint: Path) -> DiffusionConfig:
     )
 
 
-def _convert_variant(checkpoint: Checkpoint, folder: Path, name: str, attention: AttentionVariant) -> Any:
+def _convert_variant(
+    checkpoint: Checkpoint, folder: Path, name: str, attention: AttentionVariant
+) -> Iterator[Converted]:
     packages = folder / attention.value.lower() / "packages"
     for component in components(checkpoint, attention):
         package = packages / f"Stable_Diffusion_version_{name}_{component.name}.mlpackage"
