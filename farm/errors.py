@@ -144,3 +144,9 @@ class UnreachableError(FarmError):
     """The farm does not answer."""
 
     reason = "UNREACHABLE"
+
+
+class BatchFileError(FarmError):
+    """A batch file cannot be read, or a row of it is wrong."""
+
+    reason = "BATCH_FILE_INVALID"
