@@ -1,0 +1,170 @@
+"""The packages of a pipeline behind plain functions of arrays, adapted by what each package says of itself.
+
+Names, ranks, shapes and types are read from the packages. Known forms: text encoders with one or two outputs and
+integer or float token ids; UNets of any fixed batch size, with hidden states of shape (B, C, 1, S) as Apple converts
+them or (B, S, C) as others do; VAE decoders with one output. Anything else is a `PipelineError` that names it.
+
+Buffers that a model is fed from live as long as their component: Core ML may read an input a while after `predict`
+has returned (coremltools#2827).
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farm.diffusion.noise import Latents
+from farm.errors import PipelineError
+from farm.runtime.base import LoadedModel, TensorSpec
+
+Hidden = NDArray[np.float32]
+"""Hidden states of one prompt: (tokens, channels)."""
+
+_HIDDEN_STATES = ("last_hidden_state", "hidden_embeds")
+
+
+class TextEncoder:
+    """Turns the token ids of one prompt into hidden states."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        (ids,) = _inputs(model, "text_encoder", ("input_ids",))
+        self._model = model
+        self._ids = _buffer(ids)
+        self._output = _output(model, "text_encoder", _HIDDEN_STATES)
+        self.length = self._ids.size
+
+    def encode(self, ids: Sequence[int]) -> Hidden:
+        """Encodes `length` token ids.
+
+        Raises:
+            PipelineError: The package gives something else than hidden states.
+        """
+        self._ids[...] = np.reshape(ids, self._ids.shape)
+        hidden: NDArray[np.float32] = self._model.predict({"input_ids": self._ids})[self._output].astype(np.float32)
+        if hidden.ndim != 3 or hidden.shape[:2] != (1, self.length):
+            raise PipelineError(
+                f"The text_encoder gives {self._output} of shape {hidden.shape}, not (1, {self.length}, channels)."
+                " Convert the model again with Apple's names and shapes.",
+                component="text_encoder",
+            )
+        prompt: Hidden = hidden[0]
+        return prompt
+
+
+class Unet:
+    """Predicts the noise (or what else it was trained for) of latents, once for each prompt that conditions it.
+
+    Attributes:
+        latent_shape: (1, channels, height, width).
+    """
+
+    def __init__(self, model: LoadedModel) -> None:
+        sample, timestep, hidden = _inputs(model, "unet", ("sample", "timestep", "encoder_hidden_states"))
+        if len(sample.shape) != 4 or len(hidden.shape) not in (3, 4) or hidden.shape[0] != sample.shape[0]:
+            raise PipelineError(
+                f"The unet takes sample {sample.shape} and encoder_hidden_states {hidden.shape}. Known are (B, C, H, W)"
+                " with (B, C, 1, S) or (B, S, C); convert the model again with Apple's names and shapes.",
+                component="unet",
+            )
+        self._model = model
+        self._batch = sample.shape[0]
+        self._channels_first = len(hidden.shape) == 4
+        self._output = _output(model, "unet", ("noise_pred",))
+        self._sample, self._timestep = _buffer(sample), _buffer(timestep)
+        # Two prompts at most: the negative one and the positive one.
+        self._hidden = [_buffer(hidden) for _ in range(-(-2 // self._batch))]
+        self._rows = 0
+        self.latent_shape = (1, *sample.shape[1:])
+
+    def condition(self, prompts: Sequence[Hidden]) -> None:
+        """Sets the prompts, one or two, that the next predictions are made for."""
+        for position in range(self._batch * len(self._hidden)):
+            # A row of the batch that no prompt needs is still computed; it repeats the last prompt.
+            hidden = prompts[min(position, len(prompts) - 1)]
+            row = self._hidden[position // self._batch][position % self._batch]
+            arranged = hidden.T[:, None, :] if self._channels_first else hidden
+            if arranged.shape != row.shape:
+                raise PipelineError(
+                    f"The text encoder gives hidden states (tokens, channels) of {hidden.shape}, but the unet takes"
+                    f" {row.shape} a prompt. They are parts of different models; check the model's folder.",
+                    component="unet",
+                )
+            row[...] = arranged
+        self._rows = len(prompts)
+
+    def predict(self, latents: Latents, timestep: float) -> list[Latents]:
+        """Runs the UNet at a training step.
+
+        Args:
+            latents: Latents of `latent_shape`, scaled as the UNet was trained.
+            timestep: Training step; may be fractional.
+
+        Returns:
+            One prediction of `latent_shape` a prompt.
+        """
+        self._sample[...] = latents
+        self._timestep[...] = timestep if self._timestep.dtype == np.float32 else round(timestep)
+        predictions: list[Latents] = []
+        for hidden in self._hidden[: -(-self._rows // self._batch)]:
+            feeds = {"sample": self._sample, "timestep": self._timestep, "encoder_hidden_states": hidden}
+            output = self._model.predict(feeds)[self._output].astype(np.float32, copy=False)
+            predictions += [output[row : row + 1] for row in range(self._batch)]
+        return predictions[: self._rows]
+
+
+class VaeDecoder:
+    """Turns latents into a picture.
+
+    Attributes:
+        latent_shape: (1, channels, height, width).
+    """
+
+    def __init__(self, model: LoadedModel) -> None:
+        (latents,) = _inputs(model, "vae_decoder", ("z",))
+        self._model = model
+        self._latents = _buffer(latents)
+        self._output = _output(model, "vae_decoder", ("image",))
+        self.latent_shape = self._latents.shape
+
+    def decode(self, latents: Latents) -> NDArray[np.float32]:
+        """Decodes unscaled latents to (3, height, width), nominally from -1 to 1."""
+        self._latents[...] = latents
+        (image,) = self._model.predict({"z": self._latents})[self._output].astype(np.float32, copy=False)
+        return np.asarray(image)
+
+
+def _inputs(model: LoadedModel, component: str, names: Sequence[str]) -> list[TensorSpec]:
+    """The declared inputs of those names, which must be all that the package takes."""
+    missing, unknown = set(names) - set(model.inputs), set(model.inputs) - set(names)
+    if missing or unknown:
+        raise PipelineError(
+            f"The {component} package takes the inputs {_listed(model.inputs)}; this pipeline feeds {_listed(names)}."
+            " It is a component of another kind of model (SDXL, ControlNet, a chunk) or has other names than Apple's.",
+            component=component,
+        )
+    return [model.inputs[name] for name in names]
+
+
+def _output(model: LoadedModel, component: str, names: Sequence[str]) -> str:
+    """The output of one of those names, or the only one there is."""
+    known = [name for name in names if name in model.outputs] or list(model.outputs)
+    if len(known) != 1:
+        raise PipelineError(
+            f"The {component} package gives {_listed(model.outputs)}, and none or several of them may be"
+            f" {' or '.join(names)}. Convert the model again with Apple's names.",
+            component=component,
+        )
+    return known[0]
+
+
+def _buffer(spec: TensorSpec) -> NDArray[np.generic]:
+    if not spec.shape or min(spec.shape) < 1:
+        raise PipelineError(
+            f"The input {spec.name} has no fixed shape ({spec.shape}). Convert the model again with fixed shapes.",
+            input=spec.name,
+        )
+    return np.zeros(spec.shape, np.int32 if spec.dtype == "int32" else np.float32)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
