@@ -1,0 +1,300 @@
+"""Everything that changes the farm, as facts.
+
+Durable events are journalled before anybody is told of them. Volatile ones are applied and forgotten: a replay comes
+out right without them. Times are seconds since the Unix epoch, by the coordinator's clock.
+"""
+
+from dataclasses import dataclass
+
+from farm.domain import (
+    AttemptKey,
+    AttemptState,
+    AttentionVariant,
+    ComputeUnit,
+    JobSpec,
+    JobState,
+    Provenance,
+    WorkerFacts,
+)
+from farm.reports import Stage
+from farm.scheduler.ranges import Range
+
+
+@dataclass(frozen=True, slots=True)
+class JobOpened:
+    """A job became live: it was accepted, or one that had ended is to be tried again.
+
+    The event says all that the live state needs, so that what was known of a job before it ended can be folded away.
+
+    Attributes:
+        spec: As accepted, defaults complete but for the prompt.
+        image_count: Images in the job.
+        pending: Runs of images that are to be rendered.
+        succeeded_count: Images that were committed before.
+        next_attempt_number: Numbers below it were used before.
+        create_time: When the job was first accepted.
+    """
+
+    job_id: str
+    time: float
+    spec: JobSpec
+    submitter: str
+    priority: int
+    image_count: int
+    pending: tuple[Range, ...]
+    succeeded_count: int
+    next_attempt_number: int
+    create_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobPaused:
+    """Nothing new of the job is to be started; `reason` says on whose behalf."""
+
+    job_id: str
+    time: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobResumed:
+    """The job may run again."""
+
+    job_id: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobPrioritized:
+    """The job's priority changed."""
+
+    job_id: str
+    time: float
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobCancelled:
+    """The job is to end; it has ended when its last attempt has."""
+
+    job_id: str
+    time: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """Every image of the job is settled, or the job was cancelled and nothing of it runs any more."""
+
+    job_id: str
+    time: float
+    state: JobState
+    reason: str
+    succeeded_count: int
+    failed_count: int
+    start_time: float | None
+    next_attempt_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """A run of images was placed on a worker.
+
+    Attributes:
+        number: Of the attempt, within the job: its fencing token.
+        task_number: Number of the task's first attempt; equal to `number` unless a running task is duplicated.
+        first_index: First image of the task.
+        image_count: Images in the task, settled ones included.
+        model_digest: Model variant to render with.
+        compute_unit: Processors to use.
+        attention: How the variant's attention is written.
+    """
+
+    job_id: str
+    time: float
+    number: int
+    task_number: int
+    worker_id: str
+    first_index: int
+    image_count: int
+    model_digest: str
+    compute_unit: ComputeUnit
+    attention: AttentionVariant
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """An attempt is over; its unsettled images wait again, unless another attempt has them too.
+
+    Attributes:
+        state: SUCCEEDED, ABANDONED or CANCELLED.
+        reason: Why, in words.
+        index: The image that was being rendered when the renderer died, if one was.
+    """
+
+    job_id: str
+    time: float
+    number: int
+    state: AttemptState
+    reason: str
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCommitted:
+    """An image is on disk under the name of its attempt, and from now on is the one that counts."""
+
+    job_id: str
+    time: float
+    number: int
+    index: int
+    worker_id: str
+    sha256: str
+    size_bytes: int
+    provenance: Provenance
+    render_seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFailed:
+    """An image failed by its own fault.
+
+    Attributes:
+        is_final: Whether it is out of tries and stays failed; otherwise it waits again.
+    """
+
+    job_id: str
+    time: float
+    number: int
+    index: int
+    worker_id: str
+    reason: str
+    message: str
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDrained:
+    """The worker is to finish what it has and take nothing new; with `now`, to give back what it has."""
+
+    worker_id: str
+    time: float
+    now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUndrained:
+    """The worker may take work again."""
+
+    worker_id: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerJoined:
+    """Volatile. A worker is there.
+
+    Attributes:
+        attempts: The attempts it still holds. Whatever else the state thinks it runs is lost.
+    """
+
+    worker_id: str
+    time: float
+    facts: WorkerFacts
+    attempts: frozenset[AttemptKey] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSeen:
+    """Volatile. A heartbeat: renews the lease on all that the worker holds."""
+
+    worker_id: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeft:
+    """Volatile. The worker is gone, or has been silent for longer than its lease."""
+
+    worker_id: str
+    time: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSuspended:
+    """Volatile. The worker cannot work now and `reason` says why, or it can again and `reason` is empty."""
+
+    worker_id: str
+    time: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsResident:
+    """Volatile. These models are loaded on the worker now."""
+
+    worker_id: str
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageBegun:
+    """Volatile. A worker began a stage of an attempt; `index` is None while a model is compiled or loaded."""
+
+    key: AttemptKey
+    stage: Stage
+    index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """Volatile. A worker finished a denoising step."""
+
+    key: AttemptKey
+    index: int
+    step: int
+    step_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJumped:
+    """Volatile. The coordinator itself was away (stopped, asleep, restarted): silence until now proves nothing."""
+
+    time: float
+
+
+JobEvent = (
+    JobOpened
+    | JobPaused
+    | JobResumed
+    | JobPrioritized
+    | JobCancelled
+    | JobEnded
+    | AttemptStarted
+    | AttemptEnded
+    | ImageCommitted
+    | ImageFailed
+)
+DurableEvent = JobEvent | WorkerDrained | WorkerUndrained
+VolatileEvent = (
+    WorkerJoined | WorkerSeen | WorkerLeft | WorkerSuspended | ModelsResident | StageBegun | StepDone | ClockJumped
+)
+Event = DurableEvent | VolatileEvent
+
+DURABLE = (
+    JobOpened,
+    JobPaused,
+    JobResumed,
+    JobPrioritized,
+    JobCancelled,
+    JobEnded,
+    AttemptStarted,
+    AttemptEnded,
+    ImageCommitted,
+    ImageFailed,
+    WorkerDrained,
+    WorkerUndrained,
+)
+"""The durable events' classes, in the order of the union above."""

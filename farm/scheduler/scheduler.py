@@ -1,0 +1,158 @@
+"""What follows from the state (`decide`) and from a renderer's report (`judge`). Both only say; `apply` does."""
+
+from collections.abc import Iterator
+
+from farm.domain import AttemptState, JobState
+from farm.errors import StaleAttemptError
+from farm.reports import (
+    AttemptReport,
+    DeviceReport,
+    ImageFailureReport,
+    Report,
+    ResidencyReport,
+    StageReport,
+    StepReport,
+)
+from farm.scheduler import events as ev
+from farm.scheduler import policy
+from farm.scheduler.state import DEPTH, LEASE_SECONDS, FarmState, LiveJob, Worker
+
+MAX_STRIKES = 3
+"""An image that fails so often by its own fault stays failed."""
+
+MAX_CRASHES = 5
+"""An image over which the renderer died so often stays failed: a prompt that kills the process must not stop a job for
+good. More than MAX_STRIKES, as most deaths are the host's fault."""
+
+
+def decide(state: FarmState, now: float) -> Iterator[ev.Event]:
+    """Yields what is due at `now`: leases that ran out, attempts that are lost, jobs that have ended, placements.
+
+    The caller applies each event before it asks for the next, so every decision sees the ones before it. Nothing is
+    changed here, and the same state and time give the same events.
+
+    Args:
+        state: The farm.
+        now: Seconds since the epoch, by the clock that stamps the events.
+    """
+    while (silent := _silent(state, now)) is not None:
+        yield ev.WorkerLeft(silent.worker_id, now, f"not heard of for {now - silent.last_seen:.0f} s")
+    while state.lost:
+        key, reason = next(iter(state.lost.items()))
+        yield ev.AttemptEnded(key.job_id, now, key.number, AttemptState.ABANDONED, reason)
+    while state.settled:
+        yield _job_end(state.jobs[next(iter(state.settled))], now)
+    # Everybody gets something to render before anybody gets something to render next.
+    for depth in range(DEPTH):
+        for worker_id in list(state.vacant):
+            worker = state.workers[worker_id]
+            if len(worker.attempts) == depth and (start := _placement(state, worker, now)) is not None:
+                yield start
+
+
+def next_deadline(state: FarmState) -> float | None:
+    """When `decide` is to be asked again although nothing has happened; None for never."""
+    return next((heard + LEASE_SECONDS for heard in state.heard.values()), None)
+
+
+def _silent(state: FarmState, now: float) -> Worker | None:
+    for worker_id, heard in state.heard.items():
+        return state.workers[worker_id] if heard + LEASE_SECONDS <= now else None
+    return None
+
+
+def _job_end(job: LiveJob, now: float) -> ev.JobEnded:
+    if job.state is JobState.CANCELLING:
+        final, reason = JobState.CANCELLED, job.reason
+    elif job.succeeded_count:
+        final, reason = JobState.SUCCEEDED, f"{job.failed_count} images failed" if job.failed_count else ""
+    else:
+        final, reason = JobState.FAILED, "every image failed"
+    return ev.JobEnded(
+        job_id=job.job_id,
+        time=now,
+        state=final,
+        reason=reason,
+        succeeded_count=job.succeeded_count,
+        failed_count=job.failed_count,
+        start_time=job.start_time,
+        next_attempt_number=job.next_attempt_number,
+    )
+
+
+def _placement(state: FarmState, worker: Worker, now: float) -> ev.AttemptStarted | None:
+    choice = policy.choose(state, worker)
+    if choice is None:
+        return None
+    job, way = choice
+    first, stop = job.pending.first_run(policy.task_size(state, job, worker, way))
+    return ev.AttemptStarted(
+        job_id=job.job_id,
+        time=now,
+        number=job.next_attempt_number,
+        task_number=job.next_attempt_number,
+        worker_id=worker.worker_id,
+        first_index=first,
+        image_count=stop - first,
+        model_digest=way.offer.digest,
+        compute_unit=way.compute_unit,
+        attention=way.offer.attention,
+    )
+
+
+def judge(state: FarmState, worker_id: str, report: Report, now: float) -> Iterator[ev.Event]:
+    """Yields what a report of a worker means, apart from finished images, which count once their files are on disk.
+
+    The caller applies each event before it asks for the next.
+
+    Raises:
+        StaleAttemptError: The report is of an attempt that no longer counts, or that another worker holds.
+    """
+    if isinstance(report, DeviceReport):
+        yield ev.WorkerSuspended(worker_id, now, report.reason)
+        return
+    if isinstance(report, ResidencyReport):
+        yield ev.ModelsResident(worker_id, report.models)
+        return
+    if state.attempt(report.key).started.worker_id != worker_id:
+        raise StaleAttemptError(f"Attempt {report.key.number} of {report.key.job_id} is not {worker_id}'s.")
+    if isinstance(report, StageReport):
+        yield ev.StageBegun(report.key, report.stage, report.index)
+    elif isinstance(report, StepReport):
+        yield ev.StepDone(report.key, report.index, report.step, report.step_count)
+    elif isinstance(report, ImageFailureReport):
+        yield _failure(state, worker_id, report, now)
+    elif isinstance(report, AttemptReport):
+        yield from _attempt_end(state, worker_id, report, now)
+
+
+def _failure(state: FarmState, worker_id: str, report: ImageFailureReport, now: float) -> ev.ImageFailed:
+    strikes = state.jobs[report.key.job_id].strikes.get(report.index, 0) + 1
+    return ev.ImageFailed(
+        job_id=report.key.job_id,
+        time=now,
+        number=report.key.number,
+        index=report.index,
+        worker_id=worker_id,
+        reason=report.reason,
+        message=report.message,
+        is_final=strikes >= MAX_STRIKES,
+    )
+
+
+def _attempt_end(state: FarmState, worker_id: str, report: AttemptReport, now: float) -> Iterator[ev.Event]:
+    job = state.jobs[report.key.job_id]
+    remaining = job.attempts[report.key.number].task.remaining
+    culprit = report.index if report.index in remaining else None
+    if culprit is not None and job.crashes.get(culprit, 0) + 1 >= MAX_CRASHES:
+        yield ev.ImageFailed(
+            job_id=job.job_id,
+            time=now,
+            number=report.key.number,
+            index=culprit,
+            worker_id=worker_id,
+            reason="RENDERER_CRASHED",
+            message=f"The renderer died {MAX_CRASHES} times over this image, last: {report.reason}",
+            is_final=True,
+        )
+    yield ev.AttemptEnded(job.job_id, now, report.key.number, report.state, report.reason, culprit)
