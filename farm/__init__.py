@@ -1,1 +1,19 @@
-"""A render farm for Apple silicon."""
+"""A render farm for Apple silicon.
+
+`from farm import Client` is the way in from Python; it loads gRPC, so it is looked up when it is asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from farm.client import Client, Job
+
+__all__ = ["Client", "Job"]
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        from farm import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,201 @@
+"""Jobs and their images over gRPC."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+
+from google.protobuf.empty_pb2 import Empty
+
+from farm.api import codec
+from farm.api.interceptor import Context
+from farm.api.paging import page_size, read_token, write_token
+from farm.api.requests import MAX_ENTRIES, SUBMITTER_METADATA
+from farm.coordinator.coordinator import Coordinator, Submission
+from farm.coordinator.views import ImageView
+from farm.domain import ImageState
+from farm.errors import ArtifactError, InvalidRequestError
+from farm.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
+
+CHUNK_BYTES = 64 * 1024
+_MAX_VIOLATIONS = 20
+
+
+class JobService(job_service_pb2_grpc.JobServiceServicer):
+    """Translates between `farm.v1.JobService` and the coordinator."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    async def SubmitJob(
+        self, requests: AsyncIterator[job_service_pb2.SubmitJobRequest], context: Context
+    ) -> job_pb2.Job:
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("payload") != "spec":
+            raise codec.invalid("spec", "is missing; the first message of a submission must hold it")
+        submission = await self._coordinator.open_submission(
+            codec.decode_job_spec(first.spec),
+            submitter=_submitter(context),
+            request_id=first.request_id,
+            entry_count=first.spec.entry_count if first.spec.HasField("entry_count") else None,
+        )
+        try:
+            entry_count = await _add_entries(submission, requests)
+            if first.validate_only:
+                return job_pb2.Job(
+                    display_name=first.spec.display_name, spec=first.spec, image_count=max(entry_count, 1)
+                )
+            return codec.encode_job(await submission.accept())
+        finally:
+            await submission.abandon()
+
+    async def GetJob(self, request: job_service_pb2.GetJobRequest, context: Context) -> job_pb2.Job:
+        return codec.encode_job(await self._coordinator.job(codec.resource_id(request.name, "jobs")))
+
+    async def ListJobs(
+        self, request: job_service_pb2.ListJobsRequest, context: Context
+    ) -> job_service_pb2.ListJobsResponse:
+        size = page_size(request.page_size)
+        key = read_token(request)
+        jobs = await self._coordinator.jobs(
+            states=codec.members(codec.JOB_STATES, request.states, "states"),
+            submitter=request.submitter or None,
+            after=None if key is None else (float(key[0]), str(key[1])),
+            limit=size + 1,
+        )
+        page = jobs[:size]
+        return job_service_pb2.ListJobsResponse(
+            jobs=[codec.encode_job(job) for job in page],
+            next_page_token=write_token(request, [page[-1].create_time, page[-1].job_id]) if len(jobs) > size else "",
+        )
+
+    async def DeleteJob(self, request: job_service_pb2.DeleteJobRequest, context: Context) -> Empty:
+        await self._coordinator.delete_job(codec.resource_id(request.name, "jobs"))
+        return Empty()
+
+    async def CancelJob(self, request: job_service_pb2.CancelJobRequest, context: Context) -> job_pb2.Job:
+        return codec.encode_job(await self._coordinator.cancel_job(codec.resource_id(request.name, "jobs")))
+
+    async def PauseJob(self, request: job_service_pb2.PauseJobRequest, context: Context) -> job_pb2.Job:
+        return codec.encode_job(await self._coordinator.pause_job(codec.resource_id(request.name, "jobs")))
+
+    async def ResumeJob(self, request: job_service_pb2.ResumeJobRequest, context: Context) -> job_pb2.Job:
+        return codec.encode_job(await self._coordinator.resume_job(codec.resource_id(request.name, "jobs")))
+
+    async def RetryJob(self, request: job_service_pb2.RetryJobRequest, context: Context) -> job_pb2.Job:
+        return codec.encode_job(await self._coordinator.retry_job(codec.resource_id(request.name, "jobs")))
+
+    async def UpdateJobPriority(
+        self, request: job_service_pb2.UpdateJobPriorityRequest, context: Context
+    ) -> job_pb2.Job:
+        job_id = codec.resource_id(request.name, "jobs")
+        return codec.encode_job(await self._coordinator.set_priority(job_id, request.priority))
+
+    async def WatchJob(
+        self, request: job_service_pb2.WatchJobRequest, context: Context
+    ) -> AsyncIterator[job_service_pb2.JobEvent]:
+        after = request.after_sequence if request.HasField("after_sequence") else None
+        events = self._coordinator.watch(codec.resource_id(request.name, "jobs"), after)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield codec.encode_event(event)
+
+    async def ExplainJob(
+        self, request: job_service_pb2.ExplainJobRequest, context: Context
+    ) -> job_service_pb2.ExplainJobResponse:
+        return codec.encode_explanation(await self._coordinator.explain(codec.resource_id(request.name, "jobs")))
+
+    async def ListImages(
+        self, request: job_service_pb2.ListImagesRequest, context: Context
+    ) -> job_service_pb2.ListImagesResponse:
+        size = page_size(request.page_size)
+        key = read_token(request)
+        images = await self._coordinator.images(
+            codec.resource_id(request.parent, "jobs", "parent"),
+            states=codec.members(codec.IMAGE_STATES, request.states, "states"),
+            after_index=-1 if key is None else int(key[0]),
+            limit=size + 1,
+        )
+        page = images[:size]
+        return job_service_pb2.ListImagesResponse(
+            images=[codec.encode_image(image) for image in page],
+            next_page_token=write_token(request, [page[-1].index]) if len(images) > size else "",
+        )
+
+    async def DownloadImages(
+        self, request: job_service_pb2.DownloadImagesRequest, context: Context
+    ) -> AsyncIterator[job_service_pb2.ImageChunk]:
+        async for image in self._committed_images(request):
+            png = await asyncio.to_thread(self._read_artifact, image)
+            yield job_service_pb2.ImageChunk(image=codec.encode_image(image), data=png[:CHUNK_BYTES])
+            for offset in range(CHUNK_BYTES, len(png), CHUNK_BYTES):
+                yield job_service_pb2.ImageChunk(data=png[offset : offset + CHUNK_BYTES], offset=offset)
+
+    async def _committed_images(self, request: job_service_pb2.DownloadImagesRequest) -> AsyncIterator[ImageView]:
+        job_id = codec.resource_id(request.parent, "jobs", "parent")
+        after = request.after_index if request.HasField("after_index") else -1
+        await self._coordinator.job(job_id)
+        for index in sorted(set(request.indices)):
+            if index > after and (image := await self._coordinator.image(job_id, index)).committed is not None:
+                yield image
+        while not request.indices:
+            images = await self._coordinator.images(job_id, frozenset({ImageState.SUCCEEDED}), after, limit=100)
+            for image in images:
+                yield image
+            if not images:
+                return
+            after = images[-1].index
+
+    def _read_artifact(self, image: ImageView) -> bytes:
+        """The PNG's bytes. Checked before any of them is sent, so that nobody ever holds half of a wrong image."""
+        assert image.committed is not None
+        path = self._coordinator.artifact_path(image)
+        name = f"jobs/{image.job_id}/images/{image.index}"
+        try:
+            png = path.read_bytes()
+        except OSError as error:
+            raise ArtifactError(
+                f"The file of {name} cannot be read ({error.strerror}). The journal says it was committed, so somebody "
+                "removed or locked it: restore it, or render the image again.",
+                image=name,
+            ) from error
+        if hashlib.sha256(png).hexdigest() != image.committed.sha256:
+            raise ArtifactError(
+                f"The file of {name} is not the one that was committed: its hash differs, so it was changed or the "
+                "disk is failing. Restore it, or render the image again.",
+                image=name,
+            )
+        return png
+
+
+async def _add_entries(submission: Submission, requests: AsyncIterator[job_service_pb2.SubmitJobRequest]) -> int:
+    """Stages all entries and counts them; reads on after a wrong one, so that the error names more than the first."""
+    violations: dict[str, str] = {}
+    count = 0
+    async for request in requests:
+        entries = _entries(request)
+        count += len(entries)
+        try:
+            await submission.add([codec.decode_image_spec(entry) for entry in entries])
+        except InvalidRequestError as error:
+            violations.update(error.violations)
+            if len(violations) >= _MAX_VIOLATIONS:
+                break
+    if violations:
+        raise codec.refusal(violations)
+    return count
+
+
+def _entries(request: job_service_pb2.SubmitJobRequest) -> Sequence[job_pb2.ImageSpec]:
+    if request.WhichOneof("payload") != "entries":
+        raise codec.invalid("entries", "are missing; every message of a submission but the first must hold some")
+    if len(request.entries.entries) > MAX_ENTRIES:
+        raise codec.invalid(
+            "entries", f"of one message are {len(request.entries.entries)}; at most {MAX_ENTRIES} are taken"
+        )
+    return request.entries.entries
+
+
+def _submitter(context: Context) -> str:
+    metadata = dict(context.invocation_metadata() or ())
+    return str(metadata.get(SUBMITTER_METADATA, "")) or "anonymous"

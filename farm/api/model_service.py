@@ -1,0 +1,51 @@
+"""Models over gRPC."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import grpc
+
+from farm.api import codec
+from farm.api.interceptor import Context
+from farm.api.paging import page_by_name
+from farm.domain import Model
+from farm.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc
+
+
+class ModelSource(Protocol):
+    """What knows the models: a catalogue."""
+
+    def models(self) -> Sequence[Model]:
+        """All of them."""
+
+    def get(self, name: str) -> Model:
+        """One of them. Raises `ModelNotFoundError` if there is none of that name."""
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """Translates between `farm.v1.ModelService` and the catalogue (on a thread, since it reads folders)."""
+
+    def __init__(self, catalogue: ModelSource) -> None:
+        self._catalogue = catalogue
+
+    async def GetModel(self, request: model_service_pb2.GetModelRequest, context: Context) -> model_pb2.Model:
+        name = codec.resource_id(request.name, "models")
+        return codec.encode_model(await asyncio.to_thread(self._catalogue.get, name))
+
+    async def ListModels(
+        self, request: model_service_pb2.ListModelsRequest, context: Context
+    ) -> model_service_pb2.ListModelsResponse:
+        models = await asyncio.to_thread(self._catalogue.models)
+        page, token = page_by_name(request, models, lambda model: model.name)
+        return model_service_pb2.ListModelsResponse(
+            models=[codec.encode_model(model) for model in page], next_page_token=token
+        )
+
+    async def PrewarmModel(
+        self, request: model_service_pb2.PrewarmModelRequest, context: Context
+    ) -> model_service_pb2.PrewarmModelResponse:
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED,
+            "This version loads a model with its first image; it cannot be told to load one ahead.",
+        )

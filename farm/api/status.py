@@ -1,0 +1,153 @@
+"""The one error table: the farm's errors as gRPC statuses with `google.rpc` details, and back.
+
+Every status of the farm carries an `ErrorInfo` whose reason is the error class's; wrong input adds a `BadRequest` that
+names each field; what trying again can mend adds a `RetryInfo`.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from farm import errors
+
+D = TypeVar("D", bound=Message)
+
+DOMAIN = "farm"
+
+CODES: Mapping[type[errors.FarmError], grpc.StatusCode] = {
+    errors.FarmError: grpc.StatusCode.INTERNAL,
+    errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.RequestIdReusedError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.JobNotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.ImageNotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.WorkerNotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.WrongStateError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.StaleAttemptError: grpc.StatusCode.ABORTED,
+    errors.ArtifactError: grpc.StatusCode.DATA_LOSS,
+    errors.JournalError: grpc.StatusCode.INTERNAL,
+    errors.PackageError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.FeedError: grpc.StatusCode.INTERNAL,
+    errors.PipelineError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ImageFailedError: grpc.StatusCode.INTERNAL,
+    errors.DeviceBusyError: grpc.StatusCode.UNAVAILABLE,
+    errors.AddressError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.UnreachableError: grpc.StatusCode.UNAVAILABLE,
+}
+"""A class that is not listed has the code of its nearest listed ancestor."""
+
+_RETRY_SECONDS: Mapping[grpc.StatusCode, int] = {
+    grpc.StatusCode.UNAVAILABLE: 5,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 30,
+}
+
+_MAX_VIOLATIONS = 20
+_MAX_CHARACTERS = 200
+"""Details travel in the trailers, and most clients take no more than 8 KiB of those."""
+
+
+def to_status(error: errors.FarmError) -> status_pb2.Status:
+    """The status that tells a client of `error`."""
+    code = next(CODES[ancestor] for ancestor in type(error).__mro__ if ancestor in CODES)
+    details: list[Message] = [_error_info(error.reason, error.metadata)]
+    if isinstance(error, errors.InvalidRequestError) and error.violations:
+        details.append(_bad_request(error.violations))
+    if code in _RETRY_SECONDS:
+        details.append(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=_RETRY_SECONDS[code])))
+    return _status(code, error.message, details)
+
+
+def failure_status(reason: str, message: str) -> status_pb2.Status:
+    """Why a job or an image failed: a fact about the resource, not the outcome of a call."""
+    return _status(grpc.StatusCode.ABORTED, message, [_error_info(reason, {})])
+
+
+def _status(code: grpc.StatusCode, message: str, details: list[Message]) -> status_pb2.Status:
+    packed = [Any() for _ in details]
+    for holder, detail in zip(packed, details, strict=True):
+        holder.Pack(detail)
+    return status_pb2.Status(code=code.value[0], message=message, details=packed)
+
+
+def _error_info(reason: str, metadata: Mapping[str, str]) -> error_details_pb2.ErrorInfo:
+    return error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=dict(metadata))
+
+
+def _bad_request(violations: Mapping[str, str]) -> error_details_pb2.BadRequest:
+    """The first violations, each cut to a length that fits into the trailers."""
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            {"field": field[:_MAX_CHARACTERS], "description": description[:_MAX_CHARACTERS]}
+            for field, description in list(violations.items())[:_MAX_VIOLATIONS]
+        ]
+    )
+
+
+def from_call(call: grpc.RpcError, address: str) -> errors.FarmError:
+    """The error that a failed call stands for, as the class that the farm raised.
+
+    Args:
+        call: What gRPC raised.
+        address: Where the farm was looked for, to say so if it does not answer.
+    """
+    assert isinstance(call, grpc.Call)
+    status = rpc_status.from_call(call)
+    infos = [] if status is None else _unpack(status, error_details_pb2.ErrorInfo)
+    if not infos:
+        return _foreign_error(call, address)
+    error = _classes().get(infos[0].reason, errors.FarmError)(status.message)
+    error.metadata = dict(infos[0].metadata)
+    if isinstance(error, errors.InvalidRequestError):
+        error.violations = {
+            violation.field: violation.description
+            for bad_request in _unpack(status, error_details_pb2.BadRequest)
+            for violation in bad_request.field_violations
+        }
+    return error
+
+
+def _foreign_error(call: grpc.Call, address: str) -> errors.FarmError:
+    """An error that the farm did not raise: the connection's, or of a server that is no farm."""
+    match call.code():
+        case grpc.StatusCode.UNAVAILABLE:
+            return errors.UnreachableError(
+                f"No farm answers at {address}. Start one on this machine with `farm up`, or name another with "
+                "--address or FARM_ADDRESS.",
+                address=address,
+            )
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return errors.UnreachableError(
+                f"The farm at {address} did not answer in time. It may be starting or overloaded; try again.",
+                address=address,
+            )
+        case grpc.StatusCode.CANCELLED:
+            return errors.UnreachableError(
+                f"The farm at {address} ended the call: it is being stopped.", address=address
+            )
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return errors.FarmError(f"What listens at {address} does not know this call: it is an older farm, or none.")
+        case code:
+            return errors.FarmError(f"The call to {address} failed with {code.name}: {call.details()}")
+
+
+def _unpack(status: status_pb2.Status, kind: type[D]) -> list[D]:
+    found = []
+    for detail in status.details:
+        message = kind()
+        if detail.Is(kind.DESCRIPTOR) and detail.Unpack(message):
+            found.append(message)
+    return found
+
+
+def _classes() -> dict[str, type[errors.FarmError]]:
+    """Each error class by its reason."""
+    known = [errors.FarmError]
+    for ancestor in known:
+        known.extend(ancestor.__subclasses__())
+    return {cls.reason: cls for cls in known}

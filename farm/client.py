@@ -1,0 +1,270 @@
+"""The farm from Python.
+
+from farm import Client
+
+with Client() as farm:
+job = farm.submit(["a red circle on a white background", "a blue star on a black background"], steps=20)
+for image in job.images():  # as they are finished
+print(image.index, image.spec.prompt, image.worker)
+job.download("out/two")
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from farm.api import codec
+from farm.api.address import DEFAULT_ADDRESS
+from farm.api.requests import assemble, image_spec_message, submission
+from farm.connection import Connection
+from farm.domain import ImageSpec, ImageState, JobState, Pin
+from farm.errors import ImageNotFoundError
+from farm.output_folder import output_folder
+from farm.v1 import job_pb2, job_service_pb2, model_pb2, model_service_pb2, worker_pb2, worker_service_pb2
+
+PATIENCE_SECONDS = 60.0
+PAGE_SIZE = 1000
+
+
+class Client:
+    """A connection to a farm. Calls block; results are the API's messages; errors are those of `farm.errors`.
+
+    Args:
+        address: Where the farm listens; without it FARM_ADDRESS, or this machine's farm.
+        patience_seconds: How long watches and downloads wait for a farm that has gone away to come back.
+    """
+
+    def __init__(self, address: str | None = None, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self.address = address or os.environ.get("FARM_ADDRESS") or DEFAULT_ADDRESS
+        self._connection = Connection(self.address, patience_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection, and what still runs over it."""
+        self._connection.close()
+
+    def submit(
+        self,
+        entries: str | Iterable[str | ImageSpec] = (),
+        *,
+        model: str = "",
+        display_name: str = "",
+        priority: int = 0,
+        labels: Mapping[str, str] | None = None,
+        pin: Pin | None = None,
+        request_id: str | None = None,
+        **defaults: Any,
+    ) -> "Job":
+        """Submits a batch. When it returns, the job is on the coordinator's disk.
+
+        Args:
+            entries: A prompt, prompts, or `ImageSpec`s that say more than a prompt; read as they are sent, so a batch
+                may be longer than memory. If reading them fails, nothing is submitted and the failure is raised.
+            model: Name of the model; the farm's default without it.
+            display_name: A name for people.
+            priority: Larger runs first, -100 to 100.
+            labels: Your own key-value pairs.
+            pin: Restricts where the job may run.
+            request_id: A UUID: the same submission sent again with it returns the first one's job.
+            **defaults: `ImageSpec`'s fields, for entries that leave them open: `steps=20`, `seed=7`, ...
+
+        Raises:
+            InvalidRequestError: Fields are wrong; `violations` names them.
+            ModelNotFoundError: The farm has no such model.
+        """
+        spec = job_pb2.JobSpec(
+            display_name=display_name,
+            model=model,
+            priority=priority,
+            labels=dict(labels or {}),
+            defaults=image_spec_message(ImageSpec(**defaults), "spec.defaults"),
+            pin=codec.encode_pin(pin or Pin()),
+        )
+        batch = [entries] if isinstance(entries, str) else entries
+        messages = submission(spec, batch, request_id or str(uuid.uuid4()), validate_only=False)
+        return Job(self._connection, self._connection.send(messages))
+
+    def job(self, name: str) -> "Job":
+        """The job of that name, with or without "jobs/"."""
+        request = job_service_pb2.GetJobRequest(name=_name("jobs", name))
+        return Job(self._connection, self._connection.call(self._connection.jobs.GetJob, request))
+
+    def jobs(self, states: Iterable[JobState] = (), submitter: str = "") -> Iterator["Job"]:
+        """Jobs, newest first; all of them, or those in `states` and of `submitter`."""
+        request = job_service_pb2.ListJobsRequest(
+            page_size=PAGE_SIZE, states=[codec.JOB_STATES[state] for state in states], submitter=submitter
+        )
+        for page in self._connection.pages(self._connection.jobs.ListJobs, request):
+            for message in page.jobs:
+                yield Job(self._connection, message)
+
+    def workers(self) -> Iterator[worker_pb2.Worker]:
+        """Workers, by name."""
+        for page in self._connection.pages(
+            self._connection.workers.ListWorkers, worker_service_pb2.ListWorkersRequest(page_size=PAGE_SIZE)
+        ):
+            yield from page.workers
+
+    def models(self) -> Iterator[model_pb2.Model]:
+        """Models, by name."""
+        for page in self._connection.pages(
+            self._connection.models.ListModels, model_service_pb2.ListModelsRequest(page_size=PAGE_SIZE)
+        ):
+            yield from page.models
+
+
+class Job:
+    """A job of a farm: its state when last heard of, and what can be done with it."""
+
+    def __init__(self, connection: Connection, message: job_pb2.Job) -> None:
+        self._connection = connection
+        self.message = message
+        """The job as the farm last told it."""
+
+    def __repr__(self) -> str:
+        done = self.message.succeeded_count + self.message.failed_count
+        return f"<{self.name} {self.state.value} {done}/{self.message.image_count}>"
+
+    @property
+    def name(self) -> str:
+        """Its resource name, which starts with "jobs/"."""
+        return self.message.name
+
+    @property
+    def state(self) -> JobState:
+        """Where it was in its life when last heard of."""
+        return codec.member(codec.JOB_STATES, self.message.state, "state") or JobState.PENDING
+
+    def refresh(self) -> "Job":
+        """Asks the farm how far the job has come."""
+        return self._told(self._connection.jobs.GetJob, job_service_pb2.GetJobRequest(name=self.name))
+
+    def cancel(self) -> "Job":
+        """Stops it: running images stop within a step, committed ones remain."""
+        return self._told(self._connection.jobs.CancelJob, job_service_pb2.CancelJobRequest(name=self.name))
+
+    def pause(self) -> "Job":
+        """Starts nothing new of it until it is resumed."""
+        return self._told(self._connection.jobs.PauseJob, job_service_pb2.PauseJobRequest(name=self.name))
+
+    def resume(self) -> "Job":
+        """Goes on with a paused job."""
+        return self._told(self._connection.jobs.ResumeJob, job_service_pb2.ResumeJobRequest(name=self.name))
+
+    def retry(self) -> "Job":
+        """Renders again what failed or was cancelled in it, once it has ended."""
+        return self._told(self._connection.jobs.RetryJob, job_service_pb2.RetryJobRequest(name=self.name))
+
+    def set_priority(self, priority: int) -> "Job":
+        """Changes its priority."""
+        request = job_service_pb2.UpdateJobPriorityRequest(name=self.name, priority=priority)
+        return self._told(self._connection.jobs.UpdateJobPriority, request)
+
+    def _told(self, method: Callable[..., job_pb2.Job], request: object) -> "Job":
+        self.message = self._connection.call(method, request)
+        return self
+
+    def delete(self) -> None:
+        """Deletes it with its images, once it has ended."""
+        self._connection.call(self._connection.jobs.DeleteJob, job_service_pb2.DeleteJobRequest(name=self.name))
+
+    def explain(self) -> job_service_pb2.ExplainJobResponse:
+        """Why it runs on each worker, or why it does not."""
+        request = job_service_pb2.ExplainJobRequest(name=self.name)
+        return self._connection.call(self._connection.jobs.ExplainJob, request)
+
+    def watch(self, after_sequence: int | None = None) -> Iterator[job_service_pb2.JobEvent]:
+        """Follows the job to its end: its state first, then what happens. Survives a restart of the farm.
+
+        Args:
+            after_sequence: Also tells of images that were settled after this event; 0 tells of all.
+        """
+        after = after_sequence
+
+        def open_stream() -> Iterator[job_service_pb2.JobEvent]:
+            return self._connection.jobs.WatchJob(job_service_pb2.WatchJobRequest(name=self.name, after_sequence=after))
+
+        for event in self._connection.resumed(open_stream):
+            if event.HasField("job"):
+                self.message = event.job
+            elif event.HasField("image"):
+                after = event.sequence
+            yield event
+
+    def images(self) -> Iterator[job_pb2.Image]:
+        """The job's images in the order in which they are settled, as it happens; ends with the job.
+
+        An image has succeeded if its `sha256` is set; otherwise its `error` says why it failed.
+        """
+        return (event.image for event in self.watch(after_sequence=0) if event.HasField("image"))
+
+    def wait(self) -> JobState:
+        """Waits for the job's end."""
+        for _ in self.watch():
+            pass
+        return self.state
+
+    def list_images(self, states: Iterable[ImageState] = ()) -> Iterator[Sequence[job_pb2.Image]]:
+        """The job's images by index, in pages; all of them, or those in `states`."""
+        request = job_service_pb2.ListImagesRequest(
+            parent=self.name, page_size=PAGE_SIZE, states=[codec.IMAGE_STATES[state] for state in states]
+        )
+        return (page.images for page in self._connection.pages(self._connection.jobs.ListImages, request))
+
+    def pngs(self, indices: Sequence[int] = ()) -> Iterator[tuple[job_pb2.Image, bytes]]:
+        """Committed images with their files' bytes, by index; all of them, or those named. Survives a restart."""
+        after: int | None = None
+
+        def open_stream() -> Iterator[job_service_pb2.ImageChunk]:
+            return self._connection.jobs.DownloadImages(
+                job_service_pb2.DownloadImagesRequest(parent=self.name, after_index=after, indices=indices)
+            )
+
+        for image, png in assemble(self._connection.resumed(open_stream)):
+            after = image.index
+            yield image, png
+
+    def png(self, index: int) -> bytes:
+        """One image's file.
+
+        Raises:
+            ImageNotFoundError: The job has no such image, or it is not committed.
+        """
+        for _, png in self.pngs([index]):
+            return png
+        raise ImageNotFoundError(f"{self.name} has no file for image {index}: it is not committed.", job=self.name)
+
+    def download(self, folder: str | os.PathLike[str], on_image: Callable[[], object] = lambda: None) -> int:
+        """Fetches what is settled into `folder`: PNGs by index, `manifest.jsonl`, `contact-sheet.png`.
+
+        Files that are there already are kept if they are right, so that a download can be repeated at any time.
+
+        Args:
+            folder: Made if need be.
+            on_image: Called after each image that is there.
+
+        Returns:
+            How many committed images the folder holds now.
+        """
+        settled = (ImageState.SUCCEEDED, ImageState.FAILED)
+        count = 0
+        with output_folder(Path(folder)) as output:
+            for page in self.list_images(settled):
+                missing = output.missing(page)
+                for image, png in self.pngs(missing) if missing else ():
+                    output.store(image, png)
+                    on_image()
+                output.record(page)
+                count += sum(bool(image.sha256) for image in page)
+        return count
+
+
+def _name(collection: str, name: str) -> str:
+    return name if "/" in name else f"{collection}/{name}"
