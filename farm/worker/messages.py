@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from farm.domain import Assignment, AttemptKey, ChipClass, ModelVariant
 from farm.reports import Report
+from farm.runtime.base import Runtime
 from farm.worker.deadlines import Deadlines
 
 
@@ -16,7 +17,7 @@ class Settings:
 
     Attributes:
         variants: The model variants that it may be asked to render with.
-        runtime: Name of the runtime.
+        runtime: What to render with; not yet used, so that it can be sent.
         pipeline: Where the pipeline's `load` is, as "module:function".
         deadlines: How long it may stay silent.
         chip: Brand string of the chip, for provenance.
@@ -25,7 +26,7 @@ class Settings:
     """
 
     variants: tuple[ModelVariant, ...]
-    runtime: str
+    runtime: Runtime
     pipeline: str
     deadlines: Deadlines
     chip: str

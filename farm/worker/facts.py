@@ -1,0 +1,35 @@
+"""What a renderer says of itself when it joins."""
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+
+from farm.domain import ComputeUnit, Model, ModelOffer, WorkerFacts
+from farm.worker.probe import Machine
+
+
+def worker_facts(
+    machine: Machine,
+    models: Sequence[Model],
+    runtime: str,
+    compute_units: tuple[ComputeUnit, ...],
+    labels: Mapping[str, str],
+) -> WorkerFacts:
+    """Joins what the machine is with what it can render; arguments as the fields of `WorkerFacts`."""
+    return WorkerFacts(
+        chip=machine.chip,
+        chip_class=machine.chip_class,
+        gpu_cores=machine.gpu_cores,
+        performance_cores=machine.performance_cores,
+        has_ane=machine.has_ane,
+        memory_bytes=machine.memory_bytes,
+        os=machine.os,
+        runtime=runtime,
+        compute_units=compute_units,
+        offers=tuple(
+            ModelOffer(variant.model, variant.attention, variant.digest, variant.width, variant.height)
+            for model in models
+            for variant in model.variants
+        ),
+        version=importlib.metadata.version("mac-render-farm"),
+        labels=labels,
+    )

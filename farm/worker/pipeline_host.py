@@ -1,0 +1,94 @@
+"""The renderer of this machine: one pipeline process, kept alive, watched and replaced."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from queue import SimpleQueue
+
+from farm.domain import Assignment, AttemptKey, Model, WorkerFacts
+from farm.reports import Report
+from farm.runtime.base import Runtime
+from farm.worker.deadlines import Deadlines
+from farm.worker.facts import worker_facts
+from farm.worker.messages import Cancel, Settings, Stop
+from farm.worker.probe import probe
+from farm.worker.supervisor import Inbox, Supervisor
+
+PIPELINE = "farm.diffusion.pipeline:Pipeline.load"
+
+
+class PipelineHost:
+    """Renders on this machine's device, in a child process.
+
+    A child that crashes, is killed or is silent beyond its deadline is replaced, and its attempts end as ABANDONED.
+    No method waits for the child but `stop`; all may be called from any thread.
+
+    Args:
+        models: What can be rendered with.
+        runtime: What to render with. This process only asks it what it is, and sends it to the child (by pickle).
+        labels: Labels that pins can ask for.
+        deadlines: When the child counts as hung.
+        pipeline: "module:function" that makes the pipeline in the child, with the parameters of `Pipeline.load`.
+            Another than the farm's is only for tests of what goes wrong.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        runtime: Runtime,
+        *,
+        labels: Mapping[str, str] | None = None,
+        deadlines: Deadlines | None = None,
+        pipeline: str = PIPELINE,
+    ) -> None:
+        self._models = tuple(models)
+        self._runtime = runtime
+        self._labels = dict(labels or {})
+        self._deadlines = deadlines or Deadlines()
+        self._pipeline = pipeline
+        self._facts: WorkerFacts | None = None
+        self._inbox: Inbox = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def facts(self) -> WorkerFacts:
+        """What this machine is and can do. Known once started."""
+        assert self._facts is not None, "facts are known once the renderer is started"
+        return self._facts
+
+    def start(self, report: Callable[[Report], None]) -> None:
+        """Probes the machine, which takes a second or two on a Mac, and starts the child.
+
+        Args:
+            report: Called with each report, always on the same thread, which is the host's own. Must not call `stop`.
+        """
+        self._facts = worker_facts(probe(), self._models, self._runtime.name, self._runtime.compute_units, self._labels)
+        supervisor = Supervisor(self._settings(self._facts), report, self._inbox)
+        self._thread = threading.Thread(target=supervisor.run, name="pipeline-host", daemon=True)
+        self._thread.start()
+
+    def render(self, assignment: Assignment) -> None:
+        """Renders the assignment after those that came before it; reports tell the rest."""
+        self._inbox.put(assignment)
+
+    def cancel(self, key: AttemptKey, reason: str = "") -> None:
+        """Ends an attempt at its next step. One that has ended already, or never was, is no error."""
+        self._inbox.put(Cancel(key, reason))
+
+    def stop(self) -> None:
+        """Ends the child, within about two seconds, and drops what is outstanding. No report comes after that."""
+        if self._thread is not None:
+            self._inbox.put(Stop())
+            self._thread.join()
+
+    def _settings(self, facts: WorkerFacts) -> Settings:
+        variants = (variant for model in self._models for variant in model.variants)
+        return Settings(
+            variants=tuple(replace(variant, components=dict(variant.components)) for variant in variants),
+            runtime=self._runtime,
+            pipeline=self._pipeline,
+            deadlines=self._deadlines,
+            chip=facts.chip,
+            chip_class=facts.chip_class,
+            version=facts.version,
+        )

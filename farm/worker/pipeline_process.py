@@ -1,0 +1,259 @@
+"""The child that holds the models: it renders one image after another and tells its host what it does.
+
+The main thread alone renders, and it listens to its host between steps: Core ML's bridge holds the GIL during a whole
+`predict`, so another thread would not get to it sooner. For the same reason the main thread itself says which stage it
+enters, before it enters it. Two threads stand by: one encodes and delivers finished images while the next is rendered;
+one ends the process when its host is gone. Should the GIL not come back at all, the link's watch ends the process.
+"""
+
+import faulthandler
+import gc
+import os
+import pkgutil
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Protocol
+
+from farm.diffusion.pipeline import Rendered
+from farm.domain import (
+    Assignment,
+    AttemptKey,
+    AttemptState,
+    ComputeUnit,
+    ModelVariant,
+    Provenance,
+    RenderSpec,
+)
+from farm.errors import ModelNotFoundError
+from farm.reports import AttemptReport, DeviceReport, ResidencyReport, Stage, StageReport, StepReport
+from farm.runtime.base import Runtime
+from farm.worker.deadlines import StepTimes
+from farm.worker.delivery import Delivery, Picture, failure
+from farm.worker.device_lock import DeviceLock
+from farm.worker.link import Link
+from farm.worker.messages import Cancel, Order, Settings, Stop
+
+_DEVICES = {"coreml": "apple-silicon", "portable": "cpu"}
+"""Name of the device that each runtime uses."""
+
+_LOCK_SECONDS = 0.25
+"""Between two looks at a lock that another farm holds."""
+
+
+class Pipeline(Protocol):
+    """What renders an image: `farm.diffusion.pipeline.Pipeline`, but for tests of what goes wrong."""
+
+    def render(self, spec: RenderSpec) -> Generator[object, None, Rendered]:
+        """Renders an image; yields after each step."""
+
+
+LoadPipeline = Callable[[ModelVariant, Runtime, ComputeUnit, Callable[[Stage], None]], Pipeline]
+
+
+class _CancelledError(Exception):
+    """The attempt was cancelled; says why."""
+
+
+class _StoppedError(Exception):
+    """The process is to end."""
+
+
+class PipelineProcess:
+    """Takes the device, then renders what it is told to until it is told to stop.
+
+    Args:
+        connection: To the host.
+        settings: What the host said first.
+    """
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._variants = {variant.digest: variant for variant in settings.variants}
+        self._load_pipeline: LoadPipeline = pkgutil.resolve_name(settings.pipeline)
+        self._link = Link(connection, settings.deadlines.grace)
+        self._delivery = Delivery(self._link)
+
+        self._assignments: deque[Assignment] = deque()
+        self._key = AttemptKey("", 0)
+        self._index: int | None = None
+        self._cancel_reason: str | None = None
+
+        self._resident: tuple[ModelVariant, ComputeUnit, Pipeline] | None = None
+        self._step_times = StepTimes()
+        self._step_began = 0.0
+
+    def run(self) -> None:
+        """Works until it is told to stop."""
+        with suppress(_StoppedError):
+            self._take_device()
+            while True:
+                while self._assignments:
+                    self._attempt(self._assignments.popleft())
+                self._link.rest(self._settings.deadlines.save)
+                self._obey(self._connection.recv())
+
+    def _take_device(self) -> None:
+        lock = DeviceLock(_DEVICES[self._settings.runtime.name])
+        told = None
+        while reason := _why_not(lock):
+            if reason != told:
+                self._link.rest(None)
+                self._link.tell(DeviceReport(reason))
+                told = reason
+            if self._connection.poll(_LOCK_SECONDS):
+                self._listen()
+        self._link.rest(self._settings.deadlines.start)
+        self._link.tell(DeviceReport())
+
+    def _listen(self) -> None:
+        """Takes in all that the host has said so far."""
+        while self._connection.poll():
+            self._obey(self._connection.recv())
+
+    def _obey(self, order: Order) -> None:
+        match order:
+            case Assignment():
+                self._assignments.append(order)
+            case Cancel(key, reason):
+                waiting = [assignment for assignment in self._assignments if assignment.key == key]
+                for assignment in waiting:
+                    self._assignments.remove(assignment)
+                    self._delivery.put(AttemptReport(key, AttemptState.CANCELLED, reason))
+                if key == self._key:
+                    self._cancel_reason = reason
+            case Stop():
+                raise _StoppedError
+
+    def _attempt(self, assignment: Assignment) -> None:
+        self._key, self._index, self._cancel_reason = assignment.key, None, None
+        end = AttemptReport(assignment.key, AttemptState.SUCCEEDED)
+        try:
+            self._render_all(assignment)
+        except _CancelledError as cancelled:
+            end = AttemptReport(assignment.key, AttemptState.CANCELLED, str(cancelled))
+        self._delivery.put(end)
+
+    def _render_all(self, assignment: Assignment) -> None:
+        try:
+            variant, pipeline = self._pipeline(assignment)
+        except Exception as error:  # noqa: BLE001 - a model that does not load must not cost other models the process
+            for index, _ in assignment.images:
+                self._delivery.put(failure(assignment.key, index, error))
+            return
+        provenance = self._provenance(variant, assignment.compute_unit)
+        for index, spec in assignment.images:
+            self._check_orders()
+            self._index = index
+            began = time.monotonic()
+            try:
+                rendered = self._render(pipeline, index, spec)
+            except (_CancelledError, _StoppedError):
+                raise
+            except Exception as error:  # noqa: BLE001 - one image that fails must not cost the others theirs
+                self._delivery.put(failure(assignment.key, index, error))
+            else:
+                seconds = time.monotonic() - began
+                self._delivery.put(Picture(assignment.key, index, spec, rendered, provenance, seconds))
+
+    def _render(self, pipeline: Pipeline, index: int, spec: RenderSpec) -> Rendered:
+        steps = pipeline.render(spec)
+        step = 0
+        while True:
+            try:
+                next(steps)
+            except StopIteration as finished:
+                rendered: Rendered = finished.value
+                return rendered
+            step += 1
+            now = time.monotonic()
+            self._step_times.add(now - self._step_began)
+            self._step_began = now
+            self._promise(Stage.DENOISE)
+            self._link.tell(StepReport(self._key, index, step, spec.steps))
+            self._check_orders()
+
+    def _pipeline(self, assignment: Assignment) -> tuple[ModelVariant, Pipeline]:
+        """The pipeline that the assignment asks for, loaded in place of the last one unless it is that one."""
+        variant = self._variants.get(assignment.model_digest)
+        if variant is None:
+            raise ModelNotFoundError(
+                f"this worker does not have {assignment.model} with the digest {assignment.model_digest}; its models "
+                "changed since it joined, so start it again",
+                model=assignment.model,
+            )
+        match self._resident:
+            case (resident, compute_unit, pipeline) if (resident, compute_unit) == (variant, assignment.compute_unit):
+                return variant, pipeline
+        # One pipeline at a time fits every machine that fits the model; the old one goes before the new one comes.
+        self._resident = None
+        gc.collect()
+        self._link.tell(ResidencyReport(()))
+        self._step_times = StepTimes()
+        pipeline = self._load_pipeline(variant, self._settings.runtime, assignment.compute_unit, self._enter)
+        self._resident = (variant, assignment.compute_unit, pipeline)
+        self._link.tell(ResidencyReport((variant.model,)))
+        return variant, pipeline
+
+    def _enter(self, stage: Stage) -> None:
+        """Called by the pipeline as it enters a stage."""
+        self._step_began = time.monotonic()
+        self._promise(stage)
+        self._link.tell(StageReport(self._key, stage, self._index))
+
+    def _promise(self, stage: Stage) -> None:
+        self._link.promise(self._settings.deadlines.of_stage(stage, self._step_times.expected))
+
+    def _check_orders(self) -> None:
+        self._listen()
+        if self._cancel_reason is not None:
+            raise _CancelledError(self._cancel_reason)
+
+    def _provenance(self, variant: ModelVariant, compute_unit: ComputeUnit) -> Provenance:
+        return Provenance(
+            model=variant.model,
+            model_digest=variant.digest,
+            attention=variant.attention,
+            runtime=self._settings.runtime.name,
+            compute_unit=compute_unit,
+            chip=self._settings.chip,
+            chip_class=self._settings.chip_class,
+            versions={**self._settings.runtime.versions, "farm": self._settings.version},
+        )
+
+
+def _why_not(lock: DeviceLock) -> str:
+    """Tries to take the lock; says in words why it could not, nothing if it could."""
+    try:
+        if lock.try_acquire():
+            return ""
+    except OSError as error:
+        return f"the device's lock {lock.path} cannot be used ({error.strerror}); remove the file and it is made anew"
+    holder = lock.holder()
+    if holder is None:
+        return "another farm uses this device"
+    return f"another farm, process {holder.pid}, uses this device since {holder.since:%Y-%m-%d %H:%M} UTC"
+
+
+def _exit_with_host() -> None:
+    """Ends the process at once when its host is gone: the host holds the other end of standard input."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+def main() -> None:
+    """Entry point; the only argument is the number of the file descriptor of the connection to the host."""
+    faulthandler.enable()
+    threading.Thread(target=_exit_with_host, name="exit-with-host", daemon=True).start()
+    connection = Connection(int(sys.argv[1]))
+    with suppress(EOFError, ConnectionError):  # the host is gone
+        PipelineProcess(connection, connection.recv()).run()
+
+
+if __name__ == "__main__":
+    main()
