@@ -1,0 +1,344 @@
+"""Reads an `.mlpackage` (or a bare `.mlmodel`) into a frozen program: functions, blocks, operations, values.
+
+The protobuf is read directly, not lifted into coremltools' mutable PyMIL: the outputs of each operation already carry
+their types, nothing of the protobuf is kept, and weights stay views into the mapped file.
+Layout and meaning: `MIL.proto`, `Model.proto` and `FeatureTypes.proto` of coremltools 9.0.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from farm.errors import PackageError
+from farm.mil.messages import data_type_name, model_message
+from farm.mil.weights import NUMPY_TYPES, Constant, WeightFile
+
+_FEATURE_TYPES = {65568: "float32", 65600: "float64", 131104: "int32", 131080: "int8", 65552: "float16"}
+"""`ArrayFeatureType.ArrayDataType` by number."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueType:
+    """Type of a value inside the program.
+
+    Attributes:
+        dtype: MIL's name of the type of its elements; "list", "tuple", "dictionary" or "state" where it is no tensor.
+        shape: Its sizes; None where the program leaves one open.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A named value: an input of a function or an output of an operation."""
+
+    name: str
+    type: ValueType
+
+
+Argument = str | Constant
+"""What an operation is given: a value by its name, or a constant on the spot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One statement of the program.
+
+    Attributes:
+        type: What it does: "conv", "add", ...
+        name: Its name in the source model, for messages.
+        inputs: Arguments by parameter. A parameter that takes several values has several arguments.
+        outputs: Values that it defines.
+        has_blocks: Whether it holds blocks of its own, as control flow does.
+    """
+
+    type: str
+    name: str
+    inputs: Mapping[str, tuple[Argument, ...]]
+    outputs: tuple[Value, ...]
+    has_blocks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the program.
+
+    Attributes:
+        opset: Version of the operations, for example "CoreML6" (iOS 16, macOS 13).
+        inputs: Its parameters.
+        operations: Its statements in order.
+        outputs: Names of the values that it returns.
+    """
+
+    opset: str
+    inputs: tuple[Value, ...]
+    operations: tuple[Operation, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """An input or output of the model as its description declares it.
+
+    Attributes:
+        name: Its name.
+        kind: "multiArray", or another kind of feature ("image", "dictionary", ...).
+        dtype: numpy's name of the type of its elements; empty for another kind.
+        shape: Its sizes, or its default sizes where it is flexible.
+        shapes: Every shape it may have, where they are enumerated.
+        ranges: Least and greatest size of each dimension, where it is flexible; None is without limit.
+        default: Value of every element where the input is optional and not given.
+    """
+
+    name: str
+    kind: str
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
+    ranges: tuple[tuple[int, int | None], ...] = ()
+    default: float | None = None
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape may be fed."""
+        if self.shapes:
+            return shape in self.shapes or shape == self.shape
+        if self.ranges:
+            return len(shape) == len(self.ranges) and all(
+                low <= size and (high is None or size <= high)
+                for size, (low, high) in zip(shape, self.ranges, strict=True)
+            )
+        return shape == self.shape
+
+    @property
+    def is_flexible(self) -> bool:
+        """Whether it may have more than one shape."""
+        return bool(self.shapes) or any(low != high for low, high in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An ML program.
+
+    Attributes:
+        path: The package it was read from.
+        specification_version: 6 (iOS 15, macOS 12) to 10 (iOS 26, macOS 26).
+        functions: Functions by name.
+        main: Name of the function that runs by default.
+        inputs: Declared inputs of the default function.
+        outputs: Declared outputs of the default function.
+        states: Names of declared states; the model keeps them between predictions.
+        metadata: What its maker wrote of it.
+    """
+
+    path: Path
+    specification_version: int
+    functions: Mapping[str, Function]
+    main: str
+    inputs: tuple[Feature, ...]
+    outputs: tuple[Feature, ...]
+    states: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_program(path: Path) -> Program:
+    """Reads the ML program of a package.
+
+    Args:
+        path: An `.mlpackage` folder, or an `.mlmodel` file.
+
+    Raises:
+        PackageError: It is missing, damaged, or holds something else than an ML program.
+    """
+    specification = _specification_file(path)
+    message = model_message()()
+    try:
+        message.ParseFromString(specification.read_bytes())
+    except OSError as error:
+        raise _unreadable(path, f"{specification.name} cannot be read ({error})") from error
+    except Exception as error:  # protobuf's DecodeError has no stable home, and bad UTF-8 is a ValueError of its own
+        raise _unreadable(path, f"{specification.name} is not a Core ML specification ({error})") from error
+    kind = message.WhichOneof("Type")
+    if kind is None:
+        raise _unreadable(path, f"{specification.name} holds no model")
+    if kind != "mlProgram":
+        raise PackageError(
+            f"{path} holds a model of the kind '{kind}', and only ML programs can be read here. Convert it with "
+            f"convert_to='mlprogram', or name the packages of a pipeline one by one.",
+            path=str(path),
+        )
+    try:
+        return _Reader(path, specification.parent).program(message)
+    except (ValueError, KeyError, IndexError, OverflowError, MemoryError) as error:
+        raise _unreadable(path, f"its program contradicts itself ({error})") from error
+
+
+def _specification_file(path: Path) -> Path:
+    if not path.exists():
+        raise PackageError(f"There is no model package at {path}. Check the path and the model folder.", path=str(path))
+    if path.is_file():
+        return path
+    if path.suffix == ".mlmodelc":
+        raise PackageError(
+            f"{path} is a compiled model, which only Core ML on a Mac can read. Use the .mlpackage it was made from.",
+            path=str(path),
+        )
+    manifest = path / "Manifest.json"
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
+        return _inside(path / "Data", item)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(path, f"Manifest.json does not name a model ({type(error).__name__}: {error})") from error
+
+
+def _inside(folder: Path, name: str) -> Path:
+    found = folder / name
+    if not found.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name} leads out of the package")
+    return found
+
+
+def _unreadable(path: Path, reason: str) -> PackageError:
+    return PackageError(
+        f"{path} is not a usable model package: {reason}. It is damaged or incomplete; copy or convert it again.",
+        path=str(path),
+    )
+
+
+class _Reader:
+    """Turns the messages of one specification into frozen values; holds the weight files that it has opened."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self._path = path
+        self._folder = folder
+        self._files: dict[str, WeightFile] = {}
+
+    def program(self, message: Any) -> Program:
+        description = message.description
+        main = description.defaultFunctionName or "main"
+        for function in description.functions:
+            if function.name == main:
+                description = function
+        functions = {name: self._function(function) for name, function in message.mlProgram.functions.items()}
+        if main not in functions:
+            raise ValueError(f"it has no function '{main}'")
+        _check_values(functions[main], {feature.name for feature in description.output})
+        return Program(
+            path=self._path,
+            specification_version=message.specificationVersion,
+            functions=functions,
+            main=main,
+            inputs=tuple(_feature(feature) for feature in description.input),
+            outputs=tuple(_feature(feature) for feature in description.output),
+            states=tuple(feature.name for feature in description.state),
+            metadata=dict(message.description.metadata.userDefined),
+        )
+
+    def _function(self, message: Any) -> Function:
+        block = message.block_specializations[message.opset]
+        return Function(
+            opset=message.opset,
+            inputs=tuple(_value(named) for named in message.inputs),
+            operations=tuple(self._operation(operation) for operation in block.operations),
+            outputs=tuple(block.outputs),
+        )
+
+    def _operation(self, message: Any) -> Operation:
+        inputs = {name: self._arguments(argument) for name, argument in message.inputs.items()}
+        # Up to iOS 17 the parameters of compressed constants, and `val` of every constant, are written as attributes.
+        attributes = {name: self._constant(value) for name, value in message.attributes.items()}
+        name = attributes.pop("name", None)
+        return Operation(
+            type=message.type,
+            name=str(name.array()) if name is not None else "",
+            inputs=inputs | {key: (value,) for key, value in attributes.items()},
+            outputs=tuple(_value(named) for named in message.outputs),
+            has_blocks=bool(message.blocks),
+        )
+
+    def _arguments(self, message: Any) -> tuple[Argument, ...]:
+        return tuple(
+            binding.name if binding.WhichOneof("binding") == "name" else self._constant(binding.value)
+            for binding in message.arguments
+        )
+
+    def _constant(self, message: Any) -> Constant:
+        kind = _value_type(message.type)
+        if None in kind.shape:
+            raise ValueError("a constant has no definite shape")
+        shape = tuple(size for size in kind.shape if size is not None)
+        if message.WhichOneof("value") == "blobFileValue":
+            return self._weights(message.blobFileValue.fileName).constant(
+                message.blobFileValue.offset, kind.dtype, shape
+            )
+        return _immediate(message.immediateValue, kind.dtype, shape)
+
+    def _weights(self, name: str) -> WeightFile:
+        if name not in self._files:
+            self._files[name] = WeightFile(_inside(self._folder, name.removeprefix("@model_path/")))
+        return self._files[name]
+
+
+def _check_values(function: Function, outputs: set[str]) -> None:
+    defined = {value.name for value in function.inputs}
+    for operation in function.operations:
+        used = {name for arguments in operation.inputs.values() for name in arguments if isinstance(name, str)}
+        if not used <= defined:
+            raise ValueError(f"{operation.type} uses {', '.join(sorted(used - defined))} before it is defined")
+        defined.update(value.name for value in operation.outputs)
+    if not outputs <= set(function.outputs) or not outputs <= defined:
+        raise ValueError("an output that the model declares is not computed")
+
+
+def _immediate(message: Any, dtype: str, shape: tuple[int, ...]) -> Constant:
+    if message.WhichOneof("value") != "tensor":
+        return Constant(dtype, (), np.array(None))  # lists and dictionaries: no operation that takes them is translated
+    content = getattr(message.tensor, message.tensor.WhichOneof("value") or "ints").values
+    if isinstance(content, bytes):  # small constants of types that protobuf has no field for: fp16, int8, uint4, ...
+        stored = NUMPY_TYPES.get(dtype, np.dtype(np.uint8))
+        return Constant(dtype, shape, np.frombuffer(content, stored))
+    data = np.array(content, dtype=object if dtype == "string" else NUMPY_TYPES[dtype])
+    if data.size != math.prod(shape):
+        raise ValueError(f"a constant of shape {list(shape)} has {data.size} elements")
+    return Constant(dtype, shape, data)
+
+
+def _value(message: Any) -> Value:
+    return Value(message.name, _value_type(message.type))
+
+
+def _value_type(message: Any) -> ValueType:
+    kind = message.WhichOneof("type")
+    if kind != "tensorType":
+        return ValueType((kind or "no").removesuffix("Type"))
+    sizes = (
+        dimension.constant.size if dimension.WhichOneof("dimension") == "constant" else None
+        for dimension in message.tensorType.dimensions
+    )
+    return ValueType(data_type_name(message.tensorType.dataType), tuple(sizes))
+
+
+def _feature(message: Any) -> Feature:
+    kind = (message.type.WhichOneof("Type") or "no").removesuffix("Type")
+    if kind != "multiArray":
+        return Feature(message.name, kind)
+    array = message.type.multiArrayType
+    default = array.WhichOneof("defaultOptionalValue")
+    return Feature(
+        name=message.name,
+        kind=kind,
+        dtype=_FEATURE_TYPES[array.dataType],
+        shape=tuple(array.shape),
+        shapes=tuple(tuple(shape.shape) for shape in array.enumeratedShapes.shapes),
+        ranges=tuple(
+            (size.lowerBound, size.upperBound if size.upperBound >= 0 else None) for size in array.shapeRange.sizeRanges
+        ),
+        default=getattr(array, default) if message.type.isOptional and default else None,
+    )
