@@ -59,7 +59,7 @@ class Runtime(Protocol):
 
     @property
     def name(self) -> str:
-        """ "coreml" or "portable"."""
+        """Either "coreml" or "portable"."""
 
     @property
     def compute_units(self) -> tuple[ComputeUnit, ...]:
