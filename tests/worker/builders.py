@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -116,14 +116,18 @@ class Reports:
 
 @contextmanager
 def scripted_host(
-    *, pipeline: str = "scripted", deadlines: Deadlines | None = None, models: tuple[Model, ...] = ()
+    *,
+    pipeline: str = "scripted",
+    deadlines: Deadlines | None = None,
+    models: tuple[Model, ...] = (),
+    report: Callable[[Report], None] | None = None,
 ) -> Iterator[tuple[PipelineHost, Reports]]:
     """A running host whose child has one of the pipelines of `tests.worker.pipelines`."""
     host = PipelineHost(
         models or (model(),), NoRuntime(), deadlines=deadlines, pipeline=f"tests.worker.pipelines:{pipeline}"
     )
     reports = Reports()
-    host.start(reports)
+    host.start(report or reports)
     try:
         yield host, reports
     finally:

@@ -1,0 +1,102 @@
+"""What becomes of a pipeline process when the process that started it is no more, or is interrupted in a terminal."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from farm.worker.device_lock import DeviceLock
+from tests.worker.builders import PATIENCE
+
+
+@pytest.fixture(autouse=True)
+def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FARM_LOCKS", str(tmp_path))
+    return tmp_path
+
+
+@contextmanager
+def farm_of_one(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    farm = subprocess.Popen(
+        [sys.executable, "-m", "tests.worker.farm_of_one", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield farm
+    finally:
+        farm.kill()
+        farm.communicate()
+
+
+def wait_for_line(farm: subprocess.Popen[str], line: str) -> None:
+    assert farm.stdout is not None
+    for said in farm.stdout:
+        if said.strip() == line:
+            return
+    raise AssertionError(f"it ended without saying {line!r}")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not yet waited for does not."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+def child_of(farm: subprocess.Popen[str], locks: Path) -> int:
+    holder = DeviceLock("cpu", locks).holder()
+    assert holder is not None
+    assert holder.pid != farm.pid
+    return holder.pid
+
+
+def seconds_until_gone(pid: int) -> float:
+    began = time.monotonic()
+    while is_alive(pid):
+        assert time.monotonic() - began < PATIENCE
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("script", ["sleep 60 at 1", "hold 0.3 at 1 hold 0.3 at 2 hold 0.3 at 3"])
+def test_an_orphan_ends_at_once_and_frees_the_device(locks: Path, script: str) -> None:
+    with farm_of_one(script) as farm:
+        wait_for_line(farm, "StageReport Stage.DENOISE")
+        child = child_of(farm, locks)
+        farm.kill()
+        assert seconds_until_gone(child) < 2
+    assert DeviceLock("cpu", locks).try_acquire()
+
+
+def test_an_idle_orphan_ends_at_once(locks: Path) -> None:
+    with farm_of_one("") as farm:
+        wait_for_line(farm, "AttemptReport")
+        child = child_of(farm, locks)
+        farm.kill()
+        assert seconds_until_gone(child) < 2
+
+
+def test_an_orphan_that_hangs_with_the_gil_held_ends_at_its_deadline(locks: Path) -> None:
+    with farm_of_one("hold 60 at 1", "1") as farm:
+        wait_for_line(farm, "StageReport Stage.DENOISE")
+        child = child_of(farm, locks)
+        farm.kill()
+        assert seconds_until_gone(child) < 3
+    assert DeviceLock("cpu", locks).try_acquire()
+
+
+def test_an_interrupt_of_the_whole_terminal_leaves_the_child_to_its_host(locks: Path) -> None:
+    with farm_of_one("sleep 0.2 at 1 sleep 0.2 at 2 sleep 60 at 3") as farm:
+        wait_for_line(farm, "StageReport Stage.DENOISE")
+        child = child_of(farm, locks)
+        os.killpg(farm.pid, signal.SIGINT)
+        wait_for_line(farm, "interrupted")
+        wait_for_line(farm, "StepReport")
+        assert is_alive(child)

@@ -1,0 +1,363 @@
+"""Real processes throughout: children are started, killed, stopped and crashed as a machine would do it."""
+
+import dataclasses
+import io
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from farm.domain import AttemptKey, AttemptState
+from farm.reports import (
+    AttemptReport,
+    DeviceReport,
+    ImageFailureReport,
+    ResidencyReport,
+    Stage,
+    StageReport,
+    StepReport,
+)
+from farm.worker.deadlines import Deadlines
+from farm.worker.device_lock import DeviceLock
+from farm.worker.supervisor import BACK_OFF_LIMIT, back_off
+from tests.worker.builders import (
+    assert_renders,
+    assignment,
+    model,
+    scripted_host,
+    variant,
+)
+
+
+@pytest.fixture(autouse=True)
+def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FARM_LOCKS", str(tmp_path))
+    return tmp_path
+
+
+def child_pid(locks: Path) -> int:
+    """The child is the process that holds the device."""
+    holder = DeviceLock("cpu", locks).holder()
+    assert holder is not None
+    return holder.pid
+
+
+def test_an_attempt_is_told_from_its_first_stage_to_its_end() -> None:
+    with scripted_host() as (host, reports):
+        host.render(assignment(1, "", "", steps=2))
+        reports.end_of(1)
+    stages = [(r.stage, r.index) for r in reports.seen if isinstance(r, StageReport) and r.stage is not Stage.SAVE]
+    of_an_image = (Stage.ENCODE, Stage.DENOISE, Stage.DECODE)
+    assert stages == [
+        (Stage.COMPILE, None),
+        (Stage.LOAD, None),
+        *[(stage, index) for index in (10, 11) for stage in of_an_image],
+    ]
+    steps = [(r.index, r.step, r.step_count) for r in reports.seen if isinstance(r, StepReport)]
+    assert steps == [(10, 1, 2), (10, 2, 2), (11, 1, 2), (11, 2, 2)]
+    assert [r.index for r in reports.images_of(1)] == [10, 11]
+    assert isinstance(reports.seen[-1], AttemptReport)
+
+
+def test_an_image_arrives_as_a_png_that_says_how_it_came_to_be() -> None:
+    from farm.diffusion.png import read_provenance
+
+    with scripted_host() as (host, reports):
+        host.render(assignment(1))
+        reports.end_of(1)
+        facts = host.facts
+    (image,) = reports.images_of(1)
+    assert Image.open(io.BytesIO(image.png)).size == (8, 8)
+    assert read_provenance(image.png).provenance == image.provenance
+    assert image.provenance.chip == facts.chip
+    assert image.provenance.versions == {"somelib": "1.2", "farm": facts.version}
+    assert image.render_seconds > 0
+
+
+def test_the_facts_offer_every_variant() -> None:
+    models = (model(variant("sha256:a"), variant("sha256:b")), model(variant("sha256:c", "other")))
+    with scripted_host(models=models) as (host, _):
+        offers = [(offer.model, offer.digest) for offer in host.facts.offers]
+    assert offers == [("scripted", "sha256:a"), ("scripted", "sha256:b"), ("other", "sha256:c")]
+
+
+def test_a_model_is_loaded_once_and_another_takes_its_place() -> None:
+    models = (model(variant("sha256:a")), model(variant("sha256:b", "other")))
+    with scripted_host(models=models) as (host, reports):
+        for number, digest in enumerate(["sha256:a", "sha256:a", "sha256:b"], 1):
+            host.render(assignment(number, digest=digest))
+        reports.end_of(3)
+    resident = [report.models for report in reports.seen if isinstance(report, ResidencyReport)]
+    assert resident == [(), ("scripted",), (), ("other",)]
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "words"),
+    [
+        ("fail at 2", "IMAGE_FAILED", "all latents are NaN"),
+        ("raise at 2", "INTERNAL", "the accelerator said no"),
+    ],
+)
+def test_an_image_that_fails_costs_the_others_nothing(script: str, reason: str, words: str) -> None:
+    with scripted_host() as (host, reports):
+        host.render(assignment(1, "", script, ""))
+        end = reports.end_of(1)
+    assert end.state is AttemptState.SUCCEEDED
+    assert [image.index for image in reports.images_of(1)] == [10, 12]
+    (failure,) = [report for report in reports.seen if isinstance(report, ImageFailureReport)]
+    assert (failure.index, failure.reason) == (11, reason)
+    assert words in failure.message
+
+
+def test_a_model_that_does_not_load_fails_each_image_and_leaves_the_process_usable() -> None:
+    with scripted_host(pipeline="broken") as (host, reports):
+        host.render(assignment(1, "", ""))
+        host.render(assignment(2, ""))
+        reports.end_of(2)
+    failures = [report for report in reports.seen if isinstance(report, ImageFailureReport)]
+    assert [(f.index, f.reason) for f in failures] == [
+        (10, "PACKAGE_INVALID"),
+        (11, "PACKAGE_INVALID"),
+        (20, "PACKAGE_INVALID"),
+    ]
+
+
+def test_a_model_that_is_not_here_fails_with_what_to_do() -> None:
+    with scripted_host() as (host, reports):
+        host.render(assignment(1, digest="sha256:unknown"))
+        failure = reports.next(ImageFailureReport)
+    assert failure.reason == "MODEL_NOT_FOUND"
+    assert "sha256:unknown" in failure.message
+
+
+def test_a_cancelled_attempt_ends_at_its_next_step() -> None:
+    with scripted_host() as (host, reports):
+        host.render(assignment(1, "sleep 0.2 at 2", "", steps=1000))
+        reports.next(StepReport)
+        host.cancel(AttemptKey("job", 1), "its submitter cancelled it")
+        end = reports.end_of(1)
+        last = [r.step for r in reports.seen if isinstance(r, StepReport)][-1]
+        assert_renders(host, reports, 2)
+    assert (end.state, end.reason) == (AttemptState.CANCELLED, "its submitter cancelled it")
+    assert last <= 2
+
+
+def test_images_finished_before_a_cancellation_are_delivered_before_the_attempt_ends() -> None:
+    with scripted_host() as (host, reports):
+        host.render(assignment(1, "", "sleep 0.2 at 1", "", steps=2))
+        while reports.next(StageReport).index != 11:
+            pass
+        host.cancel(AttemptKey("job", 1))
+        assert reports.end_of(1).state is AttemptState.CANCELLED
+    assert [image.index for image in reports.images_of(1)] == [10]
+
+
+def test_an_attempt_that_waits_in_the_process_is_cancelled_without_its_turn() -> None:
+    with scripted_host() as (host, reports):
+        host.render(assignment(1, "sleep 0.1 at 1", "sleep 0.3 at 1"))
+        host.render(assignment(2))
+        host.cancel(AttemptKey("job", 2))
+        first = reports.next(AttemptReport)
+        second = reports.next(AttemptReport)
+    assert [(end.key.number, end.state) for end in (first, second)] == [
+        (2, AttemptState.CANCELLED),
+        (1, AttemptState.SUCCEEDED),
+    ]
+
+
+def test_cancelling_what_has_ended_changes_nothing() -> None:
+    with scripted_host() as (host, reports):
+        assert_renders(host, reports, 1)
+        host.cancel(AttemptKey("job", 1))
+        host.cancel(AttemptKey("nobody", 7))
+        assert_renders(host, reports, 2)
+    assert [r.state for r in reports.seen if isinstance(r, AttemptReport)] == [AttemptState.SUCCEEDED] * 2
+
+
+def test_a_child_that_is_killed_is_replaced_and_its_attempts_are_abandoned(locks: Path) -> None:
+    with scripted_host() as (host, reports):
+        host.render(assignment(1, "", "sleep 60 at 2"))
+        host.render(assignment(2))
+        while reports.next(StepReport).index != 11:
+            pass
+        os.kill(child_pid(locks), signal.SIGKILL)
+        ends = [reports.next(AttemptReport), reports.next(AttemptReport)]
+        assert [(end.key.number, end.state, end.index) for end in ends] == [
+            (1, AttemptState.ABANDONED, 11),
+            (2, AttemptState.ABANDONED, None),
+        ]
+        assert "SIGKILL" in ends[0].reason
+        assert "image 11" in ends[0].reason
+        assert reports.next(ResidencyReport).models == ()
+        assert_renders(host, reports, 3)
+
+
+def test_a_child_that_crashes_in_native_code_is_replaced() -> None:
+    with scripted_host() as (host, reports):
+        host.render(assignment(1, "crash at 1"))
+        end = reports.end_of(1)
+        assert (end.state, end.index) == (AttemptState.ABANDONED, 10)
+        assert "SIGSEGV" in end.reason
+        assert_renders(host, reports, 2)
+
+
+def test_a_child_that_dies_while_idle_is_replaced_before_it_is_needed(locks: Path) -> None:
+    with scripted_host() as (host, reports):
+        assert_renders(host, reports, 1)
+        first = child_pid(locks)
+        os.kill(first, signal.SIGKILL)
+        reports.next(DeviceReport)
+        assert child_pid(locks) != first
+        assert_renders(host, reports, 2)
+
+
+@pytest.mark.parametrize("script", ["sleep 60 at 2", "hold 60 at 2"])
+def test_a_step_that_hangs_is_ended_at_its_deadline(script: str) -> None:
+    with scripted_host(deadlines=Deadlines(first_step=0.5, step_floor=0.5)) as (host, reports):
+        host.render(assignment(1, script))
+        end = reports.end_of(1)
+        assert (end.state, end.index) == (AttemptState.ABANDONED, 10)
+        assert "silent" in end.reason
+        assert "denoise" in end.reason
+        assert_renders(host, reports, 2)
+
+
+def test_a_child_that_the_system_has_stopped_is_ended_at_its_deadline(locks: Path) -> None:
+    with scripted_host(deadlines=Deadlines(first_step=1, step_floor=1)) as (host, reports):
+        host.render(assignment(1, "sleep 0.3 at 2", steps=1000))
+        reports.next(StepReport)
+        stopped = child_pid(locks)
+        os.kill(stopped, signal.SIGSTOP)
+        assert reports.end_of(1).state is AttemptState.ABANDONED
+        assert_renders(host, reports, 2)
+        assert child_pid(locks) != stopped
+
+
+def test_an_idle_child_that_does_not_take_its_work_up_is_ended(locks: Path) -> None:
+    with scripted_host(deadlines=Deadlines(start=2)) as (host, reports):
+        assert_renders(host, reports, 1)
+        os.kill(child_pid(locks), signal.SIGSTOP)
+        host.render(assignment(2))
+        assert reports.end_of(2).state is AttemptState.ABANDONED
+        assert_renders(host, reports, 3)
+
+
+def test_an_idle_child_may_idle_for_longer_than_any_deadline(locks: Path) -> None:
+    brief = Deadlines(start=5, compile=0.2, load=0.2, encode=0.2, first_step=0.2, decode=0.2, save=0.2, grace=0.1)
+    with scripted_host(deadlines=brief) as (host, reports):
+        assert_renders(host, reports, 1)
+        pid = child_pid(locks)
+        time.sleep(0.8)
+        assert_renders(host, reports, 2)
+        assert child_pid(locks) == pid
+
+
+def test_the_deadlines_are_those_of_the_stage() -> None:
+    with scripted_host(pipeline="slow_to_compile", deadlines=Deadlines(encode=0.5, load=0.5)) as (host, reports):
+        assert_renders(host, reports, 1)
+    with scripted_host(pipeline="slow_to_compile", deadlines=Deadlines(compile=0.5)) as (host, reports):
+        host.render(assignment(1))
+        end = reports.end_of(1)
+    assert end.state is AttemptState.ABANDONED
+    assert "compile" in end.reason
+    assert end.index is None
+
+
+def test_the_host_answers_at_once_while_the_child_holds_its_gil() -> None:
+    with scripted_host() as (host, reports):
+        host.render(assignment(1, "hold 1 at 1"))
+        while reports.next(StageReport).stage is not Stage.DENOISE:
+            pass
+        began = time.monotonic()
+        big = dataclasses.replace(assignment(2).images[0][1], init_image=b"x" * 3_000_000)
+        host.render(dataclasses.replace(assignment(2), images=((20, big),)))
+        host.cancel(AttemptKey("job", 1))
+        host.render(assignment(3))
+        assert time.monotonic() - began < 0.2
+        assert reports.end_of(1).state is AttemptState.CANCELLED
+        assert time.monotonic() - began > 0.5, "the child was meant to hold its GIL in the meantime"
+        assert reports.end_of(3).state is AttemptState.SUCCEEDED
+
+
+def test_a_host_stops_within_moments_whatever_its_child_does() -> None:
+    for script in ("sleep 60 at 1", "hold 60 at 1"):
+        with scripted_host() as (host, reports):
+            host.render(assignment(1, script))
+            while reports.next(StageReport).stage is not Stage.DENOISE:
+                pass
+            began = time.monotonic()
+            host.stop()
+            assert time.monotonic() - began < 4
+
+
+def test_stopping_ends_an_idle_child_in_order_and_frees_the_device(locks: Path) -> None:
+    with scripted_host() as (host, reports):
+        assert_renders(host, reports, 1)
+        began = time.monotonic()
+        host.stop()
+        assert time.monotonic() - began < 1.5, "it must not have to be killed"
+    assert DeviceLock("cpu", locks).try_acquire()
+
+
+def test_the_next_attempt_begins_before_the_last_images_file_is_made() -> None:
+    size = 1500
+    with scripted_host() as (host, reports):
+        host.render(assignment(1, size=size, steps=1))
+        host.render(assignment(2, size=size, steps=1))
+        assert reports.end_of(2).state is AttemptState.SUCCEEDED
+    (first,), (second,) = reports.images_of(1), reports.images_of(2)
+    first_rendered, second_began = float(first.notes[1]), float(second.notes[0])
+    first_arrived = reports.arrived[id(first)]
+    assert second_began < first_arrived
+    assert second_began - first_rendered < 0.5 * (first_arrived - first_rendered)
+
+
+def test_an_image_that_kills_each_child_makes_the_host_wait_longer_each_time() -> None:
+    with scripted_host() as (host, reports):
+        for number in (1, 2, 3):
+            host.render(assignment(number, "crash at 1"))
+            assert reports.end_of(number).state is AttemptState.ABANDONED
+        while "next one is started in 0.2 s" not in reports.next(DeviceReport).reason:
+            pass
+        host.render(assignment(4))
+        host.cancel(AttemptKey("job", 4), "no longer wanted")
+        end = reports.end_of(4)
+        assert (end.state, end.reason) == (AttemptState.CANCELLED, "no longer wanted")
+        assert_renders(host, reports, 5)
+
+
+def test_back_off_begins_with_the_second_death_and_doubles_to_its_limit() -> None:
+    assert [back_off(deaths) for deaths in (1, 2, 3, 4, 5)] == [0, 0.1, 0.2, 0.4, 0.8]
+    assert back_off(50) == back_off(5000) == BACK_OFF_LIMIT
+
+
+def test_a_second_host_on_the_machine_says_who_has_the_device_and_waits(locks: Path) -> None:
+    with scripted_host() as (first, first_reports):
+        assert_renders(first, first_reports, 1)
+        owner = child_pid(locks)
+        with scripted_host(deadlines=Deadlines(start=1)) as (second, second_reports):
+            reason = second_reports.next(DeviceReport).reason
+            assert f"another farm, process {owner}," in reason
+            second.render(assignment(1))
+            second.render(assignment(2))
+            second.cancel(AttemptKey("job", 1))
+            assert second_reports.end_of(1).state is AttemptState.CANCELLED
+            time.sleep(1.2)
+            first.stop()
+            assert second_reports.end_of(2).state is AttemptState.SUCCEEDED
+            devices = [report.reason for report in second_reports.seen if isinstance(report, DeviceReport)]
+            assert devices == [reason, ""]
+
+
+def test_a_lock_that_cannot_be_used_is_said_in_words(locks: Path) -> None:
+    path = DeviceLock("cpu", locks).path
+    path.symlink_to("/nowhere/at/all")
+    with scripted_host() as (host, reports):
+        reason = reports.next(DeviceReport).reason
+        assert str(path) in reason
+        path.unlink()
+        assert reports.next(DeviceReport).reason == ""
+        assert_renders(host, reports, 1)
