@@ -1,7 +1,8 @@
 """Compressed constants, expanded when the model is translated; and quantisation of computed values.
 
-Definitions: `mil/ops/defs/iOS16/constexpr_ops.py`, `iOS17/quantization_ops.py` and `iOS18/compression.py` of coremltools
-9.0. iOS 16 packs indices and masks into bytes and gives the shape; iOS 18 has types below a byte and blocks.
+Definitions: `mil/ops/defs/iOS16/constexpr_ops.py`, `iOS17/quantization_ops.py` and `iOS18/compression.py` of
+coremltools 9.0. iOS 16 packs indices and masks into bytes and gives the shape; iOS 18 has types below a byte and
+blocks.
 """
 
 import numpy as np

@@ -82,10 +82,8 @@ def upsample_bilinear(
     align_corners: bool = True,
     half_pixel_centers: bool | None = None,
 ) -> Result:
-    if align_corners:
-        mode = "STRICT_ALIGN_CORNERS"
-    else:
-        mode = "DEFAULT" if half_pixel_centers is False else "UNALIGN_CORNERS"
+    unaligned = "DEFAULT" if half_pixel_centers is False else "UNALIGN_CORNERS"
+    mode = "STRICT_ALIGN_CORNERS" if align_corners else unaligned
     result: Operand = x
     for axis, scale in ((-2, scale_factor_height), (-1, scale_factor_width)):
         size = x.shape[axis]

@@ -127,7 +127,7 @@ def slice_by_index(
 
 def _element(g: Graph, vector: Operand, position: int) -> Operand:
     if isinstance(vector, np.ndarray):
-        return vector[position]
+        return int64(vector[position])
     return g.node("Gather", vector, int64(position))
 
 

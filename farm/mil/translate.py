@@ -234,7 +234,7 @@ class _Translator:
         if missing:
             raise UnsupportedError(f"the parameter {', '.join(missing)} is missing")
         results = entry.translator(self.graph, **given)
-        return list(results) if isinstance(results, list) else [results]
+        return [results] if isinstance(results, str | Tensor | np.ndarray) else list(results)
 
     def _argument(self, parameter: Parameter, operation: Operation) -> object:
         tensors = tuple(self._tensor(argument) for argument in operation.inputs[parameter.name])

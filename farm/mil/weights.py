@@ -81,7 +81,6 @@ def unpack(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8
         raise ValueError(f"{count} values of {bits} bits need {-(-count * bits // 8)} bytes, there are {packed.size}")
     if bits == 8:
         return packed[:count]
-    # Eight values fill `bits` whole bytes: work on such groups, so that nothing larger than a byte a bit is ever held.
     values = np.zeros(count, np.uint8)
     stream = np.unpackbits(packed, bitorder="little", count=count * bits).reshape(count, bits)
     for bit in range(bits):
@@ -106,7 +105,7 @@ class WeightFile:
                 self._bytes = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         except (OSError, ValueError) as error:  # ValueError: mmap refuses empty files
             raise self._damaged(f"it cannot be read ({error})") from error
-        if self._bytes.size < _ALIGNMENT or _HEADER.unpack_from(self._bytes)[1] != _VERSION:
+        if self._bytes.size < _ALIGNMENT or _HEADER.unpack(self._bytes[: _HEADER.size].tobytes())[1] != _VERSION:
             raise self._damaged(f"it does not start with the header of blob storage version {_VERSION}")
 
     def constant(self, offset: int, dtype: str, shape: tuple[int, ...]) -> Constant:
@@ -123,7 +122,9 @@ class WeightFile:
         what = f"a {dtype} value of shape {list(shape)} at offset {offset}"
         if offset + _ALIGNMENT > self._bytes.size:
             raise self._damaged(f"the program expects {what}, but the file ends at {self._bytes.size}")
-        sentinel, storage_type, size, start, _ = _METADATA.unpack_from(self._bytes, offset)
+        sentinel, storage_type, size, start, _ = _METADATA.unpack(
+            self._bytes[offset : offset + _METADATA.size].tobytes()
+        )
         if sentinel != _SENTINEL:
             raise self._damaged(f"the program expects {what}, but no value starts there")
         if _STORAGE_TYPES.get(storage_type) != dtype:

@@ -1,6 +1,7 @@
 """Checks and converts what a model is fed, as `MLModel.predict` does, but says all that is wrong at once."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -50,12 +51,12 @@ def _wrong_with(feature: Feature, array: object) -> list[str]:
     return wrong
 
 
-def _fits(array: Array, dtype: np.dtype[np.generic]) -> bool:
+def _fits(array: Array, dtype: np.dtype[Any]) -> bool:
     """Whether an array's values can be converted; fractions must not be lost to integers, nor sizes to infinity."""
-    if np.can_cast(array.dtype, dtype, "same_kind") and (array.dtype.itemsize <= dtype.itemsize or array.size == 0):
+    if np.can_cast(array.dtype, dtype):
         return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = array.astype(dtype)
     if dtype.kind == "f":
-        finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
-        return finite.size == 0 or float(np.abs(finite.astype(np.float64)).max()) <= float(np.finfo(dtype.type).max)
-    limits = np.iinfo(dtype.type)
-    return bool(np.all((array >= limits.min) & (array <= limits.max) & (array == np.trunc(array))))
+        return bool(np.all(np.isfinite(converted) | ~np.isfinite(array)))
+    return bool(np.all(converted == array))

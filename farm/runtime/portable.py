@@ -89,7 +89,7 @@ class PortableModel:
         options.add_external_initializers(list(translation.initializers), values)
         try:
             self._session = onnxruntime.InferenceSession(translation.model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base; a bad program causes any of them
+        except Exception as error:  # onnxruntime's errors share no base; a bad program causes any of them
             raise PackageError(
                 f"{package} cannot be run: its program is not consistent ({error}). Convert the model again; if that "
                 f"does not help, the translation to ONNX is at fault.",
