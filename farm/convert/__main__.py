@@ -1,5 +1,6 @@
 """`python -m farm.convert DIFFUSERS_DIR --name NAME --out DIR`: makes a model folder from a checkpoint."""
 
+import os
 from pathlib import Path
 
 import click
@@ -42,6 +43,8 @@ def main(
     sampler: str,
 ) -> None:
     """Converts CHECKPOINT, a diffusers folder, to Core ML packages and checks them against torch."""
+    # Progress is told by package; the bars of the libraries beneath would cover it.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     from farm.convert.model import Converted, convert_model
 
     def tell(converted: Converted) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from farm.convert.components import Component
 from farm.errors import ConversionError
-from farm.runtime import portable
+from farm.runtime.portable import load
 
 TOLERANCE = 0.01
 """Largest relative difference let pass. Weights rounded to float16 cause 0.001 or less; a wrong scale or a head that is
@@ -25,7 +25,7 @@ def difference(component: Component, package: Path) -> float:
         expected = component.module(*examples.values())
     if isinstance(expected, torch.Tensor):
         expected = (expected,)
-    found = portable.load(package).predict({name: example.numpy() for name, example in examples.items()})
+    found = load(package).predict({name: example.numpy() for name, example in examples.items()})
     return max(
         relative_difference(found[name], reference.numpy())
         for name, reference in zip(component.outputs, expected, strict=True)

@@ -65,8 +65,8 @@ class Checkpoint:
     @property
     def pixel_side(self) -> int:
         """Height and width in pixels of the images that it was trained on."""
-        doublings = len(self.vae.config.block_out_channels) - 1
-        return self.latent_side * 2**doublings
+        doublings: int = len(self.vae.config.block_out_channels) - 1
+        return self.latent_side << doublings
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -79,11 +79,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     from transformers import CLIPTextModel
 
     options = {"use_safetensors": True, "local_files_only": True}
+    network_options = {**options, "torch_dtype": torch.float32, "low_cpu_mem_usage": False}
     try:
         return Checkpoint(
             text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, **options).eval(),
-            unet=UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, **options).eval(),
-            vae=AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, **options).eval(),
+            unet=UNet2DConditionModel.from_pretrained(folder / "unet", **network_options).eval(),
+            vae=AutoencoderKL.from_pretrained(folder / "vae", **network_options).eval(),
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ConversionError(

@@ -111,13 +111,14 @@ def _scalar_casts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keeps off the screen what the tracer says of shapes that are constant on purpose, and coremltools' chatter."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keeps off the screen what the tracer says of shapes that are constant on purpose, and the libraries' chatter."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("coremltools", "transformers"))}
     try:
+        for logger in levels:
+            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
