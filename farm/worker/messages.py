@@ -1,11 +1,11 @@
 """What the pipeline process and its host say to each other, over one connection.
 
-The host sends `Settings` first, then `Assignment`, `Cancel` and `Stop`; the process sends `Word`.
+The host sends `Settings` first, then `Assignment`, `Withdraw` and `Stop`; the process sends `Word`.
 """
 
 from dataclasses import dataclass
 
-from farm.domain import Assignment, AttemptKey, ChipClass, ModelVariant
+from farm.domain import Assignment, AttemptKey, AttemptState, ChipClass, ModelVariant
 from farm.reports import Report
 from farm.runtime.base import Runtime
 from farm.worker.deadlines import Deadlines
@@ -35,11 +35,20 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
-    """The attempt is to end at its next step."""
+class Withdraw:
+    """An attempt is no longer wanted here; at once if it is not being rendered yet.
+
+    Attributes:
+        key: The attempt.
+        state: What it ends as.
+        reason: Why, in words.
+        finish_image: Whether the image that is being rendered is finished; otherwise the next step is the last.
+    """
 
     key: AttemptKey
+    state: AttemptState
     reason: str
+    finish_image: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,7 @@ class Stop:
     """The process is to end, and to drop what it has."""
 
 
-Order = Assignment | Cancel | Stop
+Order = Assignment | Withdraw | Stop
 
 
 @dataclass(frozen=True, slots=True)

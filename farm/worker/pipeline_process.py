@@ -36,7 +36,7 @@ from farm.worker.deadlines import StepTimes
 from farm.worker.delivery import Delivery, Picture, failure
 from farm.worker.device_lock import DeviceLock
 from farm.worker.link import Link
-from farm.worker.messages import Cancel, Order, Settings, Stop
+from farm.worker.messages import Order, Settings, Stop, Withdraw
 
 _DEVICES = {"coreml": "apple-silicon", "portable": "cpu"}
 """Name of the device that each runtime uses."""
@@ -55,8 +55,12 @@ class Pipeline(Protocol):
 LoadPipeline = Callable[[ModelVariant, Runtime, ComputeUnit, Callable[[Stage], None]], Pipeline]
 
 
-class _CancelledError(Exception):
-    """The attempt was cancelled; says why."""
+class _WithdrawnError(Exception):
+    """The attempt is no longer wanted."""
+
+    def __init__(self, order: Withdraw) -> None:
+        super().__init__(order.reason)
+        self.order = order
 
 
 class _StoppedError(Exception):
@@ -82,7 +86,7 @@ class PipelineProcess:
         self._assignments: deque[Assignment] = deque()
         self._key = AttemptKey("", 0)
         self._index: int | None = None
-        self._cancel_reason: str | None = None
+        self._withdrawal: Withdraw | None = None
 
         self._resident: tuple[ModelVariant, ComputeUnit, Pipeline] | None = None
         self._step_times = StepTimes()
@@ -120,23 +124,24 @@ class PipelineProcess:
         match order:
             case Assignment():
                 self._assignments.append(order)
-            case Cancel(key, reason):
+            case Withdraw(key):
                 waiting = [assignment for assignment in self._assignments if assignment.key == key]
                 for assignment in waiting:
                     self._assignments.remove(assignment)
-                    self._delivery.put(AttemptReport(key, AttemptState.CANCELLED, reason))
-                if key == self._key:
-                    self._cancel_reason = reason
+                    self._delivery.put(AttemptReport(key, order.state, order.reason))
+                is_stronger = self._withdrawal is None or self._withdrawal.finish_image
+                if key == self._key and is_stronger:
+                    self._withdrawal = order
             case Stop():
                 raise _StoppedError
 
     def _attempt(self, assignment: Assignment) -> None:
-        self._key, self._index, self._cancel_reason = assignment.key, None, None
+        self._key, self._index, self._withdrawal = assignment.key, None, None
         end = AttemptReport(assignment.key, AttemptState.SUCCEEDED)
         try:
             self._render_all(assignment)
-        except _CancelledError as cancelled:
-            end = AttemptReport(assignment.key, AttemptState.CANCELLED, str(cancelled))
+        except _WithdrawnError as withdrawn:
+            end = AttemptReport(assignment.key, withdrawn.order.state, withdrawn.order.reason)
         self._delivery.put(end)
 
     def _render_all(self, assignment: Assignment) -> None:
@@ -148,12 +153,12 @@ class PipelineProcess:
             return
         provenance = self._provenance(variant, assignment.compute_unit)
         for index, spec in assignment.images:
-            self._check_orders()
+            self._check_orders(between_images=True)
             self._index = index
             began = time.monotonic()
             try:
                 rendered = self._render(pipeline, index, spec)
-            except (_CancelledError, _StoppedError):
+            except (_WithdrawnError, _StoppedError):
                 raise
             except Exception as error:  # noqa: BLE001 - one image that fails must not cost the others theirs
                 self._delivery.put(failure(assignment.key, index, error))
@@ -176,7 +181,7 @@ class PipelineProcess:
             self._step_began = now
             self._promise(Stage.DENOISE)
             self._link.tell(StepReport(self._key, index, step, spec.steps))
-            self._check_orders()
+            self._check_orders(between_images=False)
 
     def _pipeline(self, assignment: Assignment) -> tuple[ModelVariant, Pipeline]:
         """The pipeline that the assignment asks for, loaded in place of the last one unless it is that one."""
@@ -209,10 +214,10 @@ class PipelineProcess:
     def _promise(self, stage: Stage) -> None:
         self._link.promise(self._settings.deadlines.of_stage(stage, self._step_times.expected))
 
-    def _check_orders(self) -> None:
+    def _check_orders(self, *, between_images: bool) -> None:
         self._listen()
-        if self._cancel_reason is not None:
-            raise _CancelledError(self._cancel_reason)
+        if self._withdrawal is not None and (between_images or not self._withdrawal.finish_image):
+            raise _WithdrawnError(self._withdrawal)
 
     def _provenance(self, variant: ModelVariant, compute_unit: ComputeUnit) -> Provenance:
         return Provenance(

@@ -22,7 +22,7 @@ from farm.reports import (
     StageReport,
 )
 from farm.worker.child import Child
-from farm.worker.messages import Cancel, Settings, Stop, Word
+from farm.worker.messages import Settings, Stop, Withdraw, Word
 
 BACK_OFF_FIRST = 0.1
 BACK_OFF_LIMIT = 30.0
@@ -45,7 +45,7 @@ class Ended:
     child: Child
 
 
-Inbox = queue.SimpleQueue[Assignment | Cancel | Stop | Heard | Ended]
+Inbox = queue.SimpleQueue[Assignment | Withdraw | Stop | Heard | Ended]
 
 
 def back_off(deaths: int) -> float:
@@ -103,7 +103,7 @@ class Supervisor:
             self._child.kill()
             self._replace_child("was silent for too long and was ended")
 
-    def _take(self, message: Assignment | Cancel | Heard | Ended) -> None:
+    def _take(self, message: Assignment | Withdraw | Heard | Ended) -> None:
         match message:
             case Assignment():
                 self._outstanding[message.key] = message
@@ -111,12 +111,12 @@ class Supervisor:
                     self._child.send(message)
                     if self._has_device and self._alarm is None:
                         self._set_alarm(self._settings.deadlines.start)
-            case Cancel(key, reason) if key in self._outstanding:
+            case Withdraw(key) if key in self._outstanding:
                 if self._child is not None:
                     self._child.send(message)
                 else:
                     del self._outstanding[key]
-                    self._report(AttemptReport(key, AttemptState.CANCELLED, reason))
+                    self._report(AttemptReport(key, message.state, message.reason))
             case Heard(child, word) if child is self._child:
                 self._hear(word)
             case Ended(child) if child is self._child:

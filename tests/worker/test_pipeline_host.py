@@ -168,6 +168,34 @@ def test_an_attempt_that_waits_in_the_process_is_cancelled_without_its_turn() ->
     ]
 
 
+def test_a_released_attempt_finishes_its_image_and_gives_the_rest_back() -> None:
+    with scripted_host() as (host, reports):
+        host.render(assignment(1, "sleep 0.3 at 1", ""))
+        host.render(assignment(2))
+        while reports.next(StageReport).stage is not Stage.DENOISE:
+            pass
+        host.release(AttemptKey("job", 2))
+        host.release(AttemptKey("job", 1))
+        ends = [reports.next(AttemptReport), reports.next(AttemptReport)]
+    assert [(end.key.number, end.state, end.index) for end in ends] == [
+        (2, AttemptState.ABANDONED, None),
+        (1, AttemptState.ABANDONED, None),
+    ]
+    assert [image.index for image in reports.images_of(1)] == [10]
+
+
+def test_a_released_attempt_can_still_be_cancelled() -> None:
+    with scripted_host() as (host, reports):
+        host.render(assignment(1, "sleep 0.3 at 1", steps=1000))
+        while reports.next(StageReport).stage is not Stage.DENOISE:
+            pass
+        host.release(AttemptKey("job", 1))
+        host.cancel(AttemptKey("job", 1))
+        host.release(AttemptKey("job", 1))
+        assert reports.end_of(1).state is AttemptState.CANCELLED
+    assert reports.images_of(1) == []
+
+
 def test_cancelling_what_has_ended_changes_nothing() -> None:
     with scripted_host() as (host, reports):
         assert_renders(host, reports, 1)
