@@ -51,6 +51,16 @@ class Withdraw:
     finish_image: bool
 
 
+def cancellation(key: AttemptKey, reason: str) -> Withdraw:
+    """Ends an attempt at its next step."""
+    return Withdraw(key, AttemptState.CANCELLED, reason, finish_image=False)
+
+
+def release(key: AttemptKey) -> Withdraw:
+    """Gives an attempt back after the image that is being rendered."""
+    return Withdraw(key, AttemptState.ABANDONED, "the rest was given back, as was asked for", finish_image=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Stop:
     """The process is to end, and to drop what it has."""

@@ -5,17 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from queue import SimpleQueue
 
-from farm.domain import Assignment, AttemptKey, AttemptState, Model, WorkerFacts
+from farm.domain import Assignment, AttemptKey, Model, WorkerFacts
 from farm.reports import Report
 from farm.runtime.base import Runtime
 from farm.worker.deadlines import Deadlines
 from farm.worker.facts import worker_facts
-from farm.worker.messages import Settings, Stop, Withdraw
+from farm.worker.messages import Settings, Stop, cancellation, release
 from farm.worker.probe import probe
 from farm.worker.supervisor import Inbox, Supervisor
 
 PIPELINE = "farm.diffusion.pipeline:Pipeline.load"
-RELEASED = "the rest was given back, as was asked for"
 
 
 class PipelineHost:
@@ -74,11 +73,11 @@ class PipelineHost:
 
     def cancel(self, key: AttemptKey, reason: str = "") -> None:
         """Ends an attempt at its next step. One that has ended already, or never was, is no error."""
-        self._inbox.put(Withdraw(key, AttemptState.CANCELLED, reason, finish_image=False))
+        self._inbox.put(cancellation(key, reason))
 
     def release(self, key: AttemptKey) -> None:
         """Gives an attempt back: finishes the image that is being rendered, and ends it as ABANDONED."""
-        self._inbox.put(Withdraw(key, AttemptState.ABANDONED, RELEASED, finish_image=True))
+        self._inbox.put(release(key))
 
     def stop(self) -> None:
         """Ends the child, within about two seconds, and drops what is outstanding. No report comes after that."""

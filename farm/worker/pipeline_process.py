@@ -13,7 +13,6 @@ import pkgutil
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -36,7 +35,8 @@ from farm.worker.deadlines import StepTimes
 from farm.worker.delivery import Delivery, Picture, failure
 from farm.worker.device_lock import DeviceLock
 from farm.worker.link import Link
-from farm.worker.messages import Order, Settings, Stop, Withdraw
+from farm.worker.messages import Settings
+from farm.worker.worklist import StoppedError, WithdrawnError, Worklist
 
 _DEVICES = {"coreml": "apple-silicon", "portable": "cpu"}
 """Name of the device that each runtime uses."""
@@ -55,18 +55,6 @@ class Pipeline(Protocol):
 LoadPipeline = Callable[[ModelVariant, Runtime, ComputeUnit, Callable[[Stage], None]], Pipeline]
 
 
-class _WithdrawnError(Exception):
-    """The attempt is no longer wanted."""
-
-    def __init__(self, order: Withdraw) -> None:
-        super().__init__(order.reason)
-        self.order = order
-
-
-class _StoppedError(Exception):
-    """The process is to end."""
-
-
 class PipelineProcess:
     """Takes the device, then renders what it is told to until it is told to stop.
 
@@ -83,10 +71,9 @@ class PipelineProcess:
         self._link = Link(connection, settings.deadlines.grace)
         self._delivery = Delivery(self._link)
 
-        self._assignments: deque[Assignment] = deque()
+        self._worklist = Worklist(end=self._delivery.put)
         self._key = AttemptKey("", 0)
         self._index: int | None = None
-        self._withdrawal: Withdraw | None = None
 
         self._resident: tuple[ModelVariant, ComputeUnit, Pipeline] | None = None
         self._step_times = StepTimes()
@@ -94,13 +81,13 @@ class PipelineProcess:
 
     def run(self) -> None:
         """Works until it is told to stop."""
-        with suppress(_StoppedError):
+        with suppress(StoppedError):
             self._take_device()
             while True:
-                while self._assignments:
-                    self._attempt(self._assignments.popleft())
+                while assignment := self._worklist.next():
+                    self._attempt(assignment)
                 self._link.rest(self._settings.deadlines.save)
-                self._obey(self._connection.recv())
+                self._worklist.take(self._connection.recv())
 
     def _take_device(self) -> None:
         lock = DeviceLock(_DEVICES[self._settings.runtime.name])
@@ -118,30 +105,15 @@ class PipelineProcess:
     def _listen(self) -> None:
         """Takes in all that the host has said so far."""
         while self._connection.poll():
-            self._obey(self._connection.recv())
-
-    def _obey(self, order: Order) -> None:
-        match order:
-            case Assignment():
-                self._assignments.append(order)
-            case Withdraw(key):
-                waiting = [assignment for assignment in self._assignments if assignment.key == key]
-                for assignment in waiting:
-                    self._assignments.remove(assignment)
-                    self._delivery.put(AttemptReport(key, order.state, order.reason))
-                is_stronger = self._withdrawal is None or self._withdrawal.finish_image
-                if key == self._key and is_stronger:
-                    self._withdrawal = order
-            case Stop():
-                raise _StoppedError
+            self._worklist.take(self._connection.recv())
 
     def _attempt(self, assignment: Assignment) -> None:
-        self._key, self._index, self._withdrawal = assignment.key, None, None
+        self._key, self._index = assignment.key, None
         end = AttemptReport(assignment.key, AttemptState.SUCCEEDED)
         try:
             self._render_all(assignment)
-        except _WithdrawnError as withdrawn:
-            end = AttemptReport(assignment.key, withdrawn.order.state, withdrawn.order.reason)
+        except WithdrawnError as withdrawn:
+            end = withdrawn.end
         self._delivery.put(end)
 
     def _render_all(self, assignment: Assignment) -> None:
@@ -153,12 +125,13 @@ class PipelineProcess:
             return
         provenance = self._provenance(variant, assignment.compute_unit)
         for index, spec in assignment.images:
-            self._check_orders(between_images=True)
+            self._listen()
+            self._worklist.check(between_images=True)
             self._index = index
             began = time.monotonic()
             try:
                 rendered = self._render(pipeline, index, spec)
-            except (_WithdrawnError, _StoppedError):
+            except (WithdrawnError, StoppedError):
                 raise
             except Exception as error:  # noqa: BLE001 - one image that fails must not cost the others theirs
                 self._delivery.put(failure(assignment.key, index, error))
@@ -181,7 +154,8 @@ class PipelineProcess:
             self._step_began = now
             self._promise(Stage.DENOISE)
             self._link.tell(StepReport(self._key, index, step, spec.steps))
-            self._check_orders(between_images=False)
+            self._listen()
+            self._worklist.check(between_images=False)
 
     def _pipeline(self, assignment: Assignment) -> tuple[ModelVariant, Pipeline]:
         """The pipeline that the assignment asks for, loaded in place of the last one unless it is that one."""
@@ -213,11 +187,6 @@ class PipelineProcess:
 
     def _promise(self, stage: Stage) -> None:
         self._link.promise(self._settings.deadlines.of_stage(stage, self._step_times.expected))
-
-    def _check_orders(self, *, between_images: bool) -> None:
-        self._listen()
-        if self._withdrawal is not None and (between_images or not self._withdrawal.finish_image):
-            raise _WithdrawnError(self._withdrawal)
 
     def _provenance(self, variant: ModelVariant, compute_unit: ComputeUnit) -> Provenance:
         return Provenance(
