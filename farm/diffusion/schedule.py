@@ -66,8 +66,10 @@ def training_sigmas(config: DiffusionConfig) -> Sigmas:
         betas = np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.train_steps) ** 2
     else:
         betas = np.linspace(config.beta_start, config.beta_end, config.train_steps)
-    kept = np.cumprod(1.0 - betas)
-    return np.sqrt((1.0 - kept) / kept)
+    # Rounded where diffusers rounds: 1 - ᾱ has few digits left at little noise, and spacings start from that number.
+    kept = np.cumprod(np.float32(1) - betas.astype(np.float32), dtype=np.float64).astype(np.float32)
+    sigmas: Sigmas = np.sqrt((1 - kept) / kept).astype(np.float64)
+    return sigmas
 
 
 def linear(config: DiffusionConfig, steps: int, convention: Convention) -> Schedule:
@@ -110,8 +112,8 @@ def exponential(config: DiffusionConfig, steps: int, convention: Convention) -> 
     sigmas = np.exp(np.linspace(math.log(trained[-1]), math.log(trained[0]), steps))
     timesteps = _timesteps(sigmas, trained)
     if convention is Convention.DPM_SOLVER:
-        # diffusers rounds Karras' timesteps and cuts these off; the nudge keeps exact ones on their side of the cut.
-        timesteps = np.floor(timesteps + 1e-4)
+        # diffusers rounds Karras' timesteps but cuts these off, the first of them just below its whole number.
+        timesteps = np.floor((timesteps - 1e-3).clip(0))
     return _schedule(sigmas, timesteps, trained, convention)
 
 
