@@ -97,17 +97,20 @@ def read_txt(lines: Iterator[str], name: str) -> Iterator[Row]:  # noqa: ARG001 
 
 
 def read_csv(lines: Iterator[str], name: str) -> Iterator[Row]:
-    """Columns by the names in the first line; separated by commas, semicolons or tabs; empty cells are left open."""
-    header = next(lines, "")
+    """Columns by the names in the first line that is not empty, separated by commas, semicolons or tabs.
+
+    Empty cells leave their field open.
+    """
+    offset, header = next(((number, line) for number, line in enumerate(lines, 1) if line.strip()), (1, ""))
     delimiter = max(_DELIMITERS, key=header.count)
     columns = [column.strip() for column in next(csv.reader([header], delimiter=delimiter), [])]
     for position, column in enumerate(columns, 1):
         if column not in COLUMNS or columns.index(column) != position - 1:
             problem = "stands there twice" if column in COLUMNS else f"is not one of {', '.join(COLUMNS)}"
-            raise _wrong(name, 1, position, f'the column "{column[:50]}" {problem}')
+            raise _wrong(name, offset, position, f'the column "{column[:50]}" {problem}')
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
-        start = rows.line_num + 2
+        start = offset + rows.line_num + 1
         try:
             cells = next(rows, None)
         except csv.Error as error:

@@ -1,7 +1,6 @@
 """Jobs and their images over gRPC."""
 
 import asyncio
-import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 
@@ -11,7 +10,8 @@ from farm.api import codec
 from farm.api.interceptor import Context
 from farm.api.paging import page_size, read_token, write_token
 from farm.api.requests import MAX_ENTRIES, SUBMITTER_METADATA
-from farm.coordinator.coordinator import Coordinator, Submission
+from farm.coordinator.coordinator import Coordinator
+from farm.coordinator.submission import Submission
 from farm.coordinator.views import ImageView
 from farm.domain import ImageState
 from farm.errors import ArtifactError, InvalidRequestError
@@ -40,12 +40,13 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             entry_count=first.spec.entry_count if first.spec.HasField("entry_count") else None,
         )
         try:
-            entry_count = await _add_entries(submission, requests)
+            await _add_entries(submission, requests)
             if first.validate_only:
+                await submission.check()
                 return job_pb2.Job(
-                    display_name=first.spec.display_name, spec=first.spec, image_count=max(entry_count, 1)
+                    display_name=first.spec.display_name, spec=first.spec, image_count=submission.entry_count
                 )
-            return codec.encode_job(await submission.accept())
+            return codec.encode_job(await self._coordinator.job(await submission.accept()))
         finally:
             await submission.abandon()
 
@@ -95,10 +96,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         self, request: job_service_pb2.WatchJobRequest, context: Context
     ) -> AsyncIterator[job_service_pb2.JobEvent]:
         after = request.after_sequence if request.HasField("after_sequence") else None
-        events = self._coordinator.watch(codec.resource_id(request.name, "jobs"), after)
-        async with contextlib.aclosing(events):
-            async for event in events:
-                yield codec.encode_event(event)
+        async for event in self._coordinator.watch(codec.resource_id(request.name, "jobs"), after):
+            yield codec.encode_event(event)
 
     async def ExplainJob(
         self, request: job_service_pb2.ExplainJobRequest, context: Context
@@ -168,13 +167,11 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         return png
 
 
-async def _add_entries(submission: Submission, requests: AsyncIterator[job_service_pb2.SubmitJobRequest]) -> int:
-    """Stages all entries and counts them; reads on after a wrong one, so that the error names more than the first."""
+async def _add_entries(submission: Submission, requests: AsyncIterator[job_service_pb2.SubmitJobRequest]) -> None:
+    """Stages all entries; reads on after a wrong one, so that the error names more than the first."""
     violations: dict[str, str] = {}
-    count = 0
     async for request in requests:
         entries = _entries(request)
-        count += len(entries)
         try:
             await submission.add([codec.decode_image_spec(entry) for entry in entries])
         except InvalidRequestError as error:
@@ -183,7 +180,6 @@ async def _add_entries(submission: Submission, requests: AsyncIterator[job_servi
                 break
     if violations:
         raise codec.refusal(violations)
-    return count
 
 
 def _entries(request: job_service_pb2.SubmitJobRequest) -> Sequence[job_pb2.ImageSpec]:

@@ -1,0 +1,161 @@
+"""Commands for jobs that are there."""
+
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from farm.cli.options import address_option, json_option
+from farm.cli.output import console, local_time, print_json, print_table, short_id
+from farm.cli.progress import follow
+from farm.client import Client, Job
+from farm.domain import JobState
+
+
+def state_word(job: Job) -> str:
+    """A job's state in small letters, and why, if there is a why."""
+    word = job.state.value.lower()
+    return f"{word}: {job.message.reason}" if job.message.reason else word
+
+
+@click.command(epilog="Example: farm jobs --state RUNNING --json")
+@click.option("--state", "states", multiple=True, type=click.Choice([state.value for state in JobState], False))
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="List at most this many.")
+@address_option
+@json_option
+def jobs(states: tuple[str, ...], limit: int, address: str, as_json: bool) -> None:
+    """List jobs, newest first."""
+    with Client(address) as client:
+        listed = list(itertools.islice(client.jobs(JobState(state) for state in states), limit))
+    if as_json:
+        print_json([job.message for job in listed])
+        return
+    print_table(
+        ("JOB", "NAME", "STATE", "IMAGES", "FAILED", "SUBMITTED"),
+        (
+            (
+                short_id(job.name),
+                job.message.display_name,
+                state_word(job),
+                f"{job.message.succeeded_count}/{job.message.image_count}",
+                str(job.message.failed_count),
+                local_time(job.message.create_time),
+            )
+            for job in listed
+        ),
+        nothing='There are no jobs. Submit one: farm submit -p "a red circle on a white background"',
+    )
+
+
+def _act(verb: str, action: Callable[[Job], object], summary: str) -> click.Command:
+    """A command that does one thing to each of the jobs it is given."""
+
+    @click.command(verb, help=summary, epilog=f"Example: farm {verb} JOB [JOB...]")
+    @click.argument("job_names", metavar="JOB...", nargs=-1, required=True)
+    @address_option
+    @json_option
+    def command(job_names: tuple[str, ...], address: str, as_json: bool) -> None:
+        acted = []
+        with Client(address) as client:
+            for name in job_names:
+                job = client.job(name)
+                action(job)
+                acted.append(job)
+                if not as_json:
+                    click.echo(f"{job.name}: {'deleted' if verb == 'delete' else state_word(job)}")
+        if as_json:
+            print_json([job.message for job in acted])
+
+    return command
+
+
+cancel = _act("cancel", Job.cancel, "Stop jobs: running images stop within a step; what is rendered remains.")
+pause = _act("pause", Job.pause, "Start nothing new of jobs until they are resumed.")
+resume = _act("resume", Job.resume, "Go on with paused jobs.")
+retry = _act("retry", Job.retry, "Render again what failed or was cancelled in jobs that have ended.")
+delete = _act("delete", Job.delete, "Delete jobs that have ended, with their images.")
+
+
+@click.command(epilog="Example: farm watch JOB")
+@click.argument("job_name", metavar="JOB")
+@address_option
+@json_option
+def watch(job_name: str, address: str, as_json: bool) -> None:
+    """Follow a job to its end.
+
+    With --json, prints one event a line: the job's state first, then what happens. The exit code is 0 if the job
+    succeeded and 1 if not.
+    """
+    with Client(address) as client:
+        job = client.job(job_name)
+        if as_json:
+            for event in job.watch():
+                print_json(event)
+        else:
+            follow(job, console())
+            click.echo(describe_end(job))
+        sys.exit(0 if job.state is JobState.SUCCEEDED else 1)
+
+
+def describe_end(job: Job) -> str:
+    """How a job ended, in a line."""
+    message = job.message
+    failed = f", {message.failed_count} failed" if message.failed_count else ""
+    return f"{job.name} {state_word(job)}: {message.succeeded_count} of {message.image_count} images{failed}"
+
+
+@click.command(epilog="Example: farm pull JOB out/batch")
+@click.argument("job_name", metavar="JOB")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@address_option
+@json_option
+def pull(job_name: str, folder: Path, address: str, as_json: bool) -> None:
+    """Fetch a job's images into a folder.
+
+    Writes NNNNNN.png by index, manifest.jsonl (an object an image) and contact-sheet.png. Of a job that runs, it
+    fetches what is rendered so far; run it again for the rest. Files that are there already are kept.
+    """
+    with Client(address) as client:
+        pull_job(client.job(job_name), folder, as_json=as_json)
+
+
+def pull_job(job: Job, folder: Path, *, as_json: bool = False) -> None:
+    """Fetches a job's images and says where they are."""
+    with console(error=True).status("Fetching images ...") as status:
+        fetched = 0
+
+        def count() -> None:
+            nonlocal fetched
+            fetched += 1
+            status.update(f"Fetching images ... {fetched}")
+
+        total = job.download(folder, count)
+    if as_json:
+        print_json({"job": job.name, "folder": str(folder), "image_count": total, "fetched_count": fetched})
+    else:
+        kept = f" ({total - fetched} were there already)" if total > fetched else ""
+        click.echo(f"{total} images in {folder}{kept}; all on one: {folder / 'contact-sheet.png'}")
+
+
+@click.command(epilog="Example: farm explain JOB")
+@click.argument("job_name", metavar="JOB")
+@address_option
+@json_option
+def explain(job_name: str, address: str, as_json: bool) -> None:
+    """Say, worker by worker, why a job runs there or why it does not."""
+    with Client(address) as client:
+        explanation = client.job(job_name).explain()
+    if as_json:
+        print_json(explanation)
+        return
+    click.echo(explanation.summary)
+    print_table(
+        ("WORKER", "RUNS HERE", "REASON", "WHY"),
+        (
+            (short_id(worker.worker), "yes" if worker.runs_here else "no", worker.reason, worker.detail)
+            for worker in explanation.workers
+        ),
+        nothing="No worker has joined this farm yet.",
+    )

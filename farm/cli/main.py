@@ -1,0 +1,107 @@
+"""The `farm` command: its group, and how its failures end."""
+
+import importlib
+import os
+import signal
+import sys
+from typing import NoReturn
+
+import click
+
+from farm.errors import FarmError, InvalidRequestError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C or SIGTERM, as shells have it."""
+
+TRACEBACK = "FARM_TRACEBACK"
+
+COMMANDS = {
+    "demo": ("farm.cli.demo:demo", "Start a farm, render the sample batch, stop it again."),
+    "up": ("farm.cli.serve:up", "Start a farm on this machine and say how to use it."),
+    "coordinator": ("farm.cli.serve:coordinator", "Run the coordinator in the foreground."),
+    "submit": ("farm.cli.submit:submit", "Submit prompts, or a file of them."),
+    "jobs": ("farm.cli.jobs:jobs", "List jobs."),
+    "watch": ("farm.cli.jobs:watch", "Follow a job to its end."),
+    "pull": ("farm.cli.jobs:pull", "Fetch a job's images into a folder."),
+    "explain": ("farm.cli.jobs:explain", "Say why a job runs where it runs, or why it does not."),
+    "cancel": ("farm.cli.jobs:cancel", "Stop jobs; what is rendered remains."),
+    "pause": ("farm.cli.jobs:pause", "Start nothing new of jobs."),
+    "resume": ("farm.cli.jobs:resume", "Go on with paused jobs."),
+    "retry": ("farm.cli.jobs:retry", "Render again what failed or was cancelled."),
+    "delete": ("farm.cli.jobs:delete", "Delete jobs that have ended, with their images."),
+    "workers": ("farm.cli.workers:workers", "List the machines that render."),
+    "models": ("farm.cli.models:models", "List the models that can be rendered with."),
+}
+"""Each command, where it lives, and what it does. They are loaded when they are used, so that help comes at once."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """All commands, in the order of a newcomer's needs."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Imports a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """Lists the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="mac-render-farm", prog_name="farm")
+def cli() -> None:
+    r"""Renders batches of prompts on this machine, and on every Mac you have.
+
+    \b
+    Try it:
+      farm demo                                  a farm, 24 pictures, and gone again
+      farm up                                    a farm that stays
+      farm submit -p "a red circle" --wait --pull out/circle
+      farm submit prompts.csv --steps 20 --wait --pull out/batch
+      farm jobs
+
+    Every command tells more with --help.
+    """
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs the command line and exits. What goes wrong is told in a paragraph, never in a traceback."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a farm that was started is stopped either way
+    try:
+        sys.exit(cli(arguments, prog_name="farm", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe had enough, as `head` does
+        sys.stderr.close()
+        sys.exit(0)
+    except FarmError as error:
+        click.echo(f"Error: {_paragraph(error)}", err=True)
+        sys.exit(1)
+    except Exception as error:
+        if TRACEBACK in os.environ:
+            raise
+        click.echo(
+            f"Error: the farm met an error that it did not expect ({type(error).__name__}: {error}). That is a bug; "
+            f"please report it with what the same command prints when {TRACEBACK}=1 is set.",
+            err=True,
+        )
+        sys.exit(1)
+
+
+def _paragraph(error: FarmError) -> str:
+    if not isinstance(error, InvalidRequestError) or len(error.violations) < 2:
+        return error.message
+    return "\n  ".join([error.message, *(f"{field} {problem}" for field, problem in error.violations.items())])

@@ -1,0 +1,42 @@
+"""Options that commands share."""
+
+from pathlib import Path
+
+import click
+
+from farm.api.address import DEFAULT_ADDRESS
+
+address_option = click.option(
+    "--address",
+    envvar="FARM_ADDRESS",
+    default=DEFAULT_ADDRESS,
+    show_default=True,
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="Where the farm listens.",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, with the API's field names.")
+
+null_renderer_option = click.option(
+    "--null-renderer",
+    is_flag=True,
+    help="Render blank pictures at once and without a model, to try out everything else.",
+)
+
+
+def default_state() -> Path:
+    """Where a farm keeps its journal and its images, if nobody says otherwise."""
+    import platformdirs
+
+    return platformdirs.user_data_path("mac-render-farm") / "state"
+
+
+state_option = click.option(
+    "--state",
+    envvar="FARM_STATE",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=default_state,
+    show_envvar=True,
+    help="Folder of the journal and the images.  [default: in your user's data folder]",
+)

@@ -1,0 +1,52 @@
+"""How commands print: tables for people, JSON for programs."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+
+from farm.api.plain import to_plain
+
+_WIDE = 200
+"""Columns where the output is no terminal: enough that nothing is cut."""
+
+
+def console(*, error: bool = False) -> Console:
+    """A console as wide as the terminal, or wide enough for a pipe."""
+    made = Console(stderr=error, highlight=False, soft_wrap=True)
+    return made if made.is_terminal else Console(stderr=error, highlight=False, width=_WIDE)
+
+
+def print_json(value: Message | Sequence[Message] | dict[str, Any]) -> None:
+    """Prints a message as one JSON object on one line, or several as an array with one on each."""
+    if isinstance(value, Message):
+        click.echo(json.dumps(to_plain(value), ensure_ascii=False))
+    elif isinstance(value, dict):
+        click.echo(json.dumps(value, ensure_ascii=False))
+    else:
+        lines = ",\n ".join(json.dumps(to_plain(message), ensure_ascii=False) for message in value)
+        click.echo(f"[{lines}]")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str) -> None:
+    """Prints a table, or the sentence `nothing` if it has no rows."""
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table if table.row_count else nothing)
+
+
+def local_time(stamp: Timestamp) -> str:
+    """A time in this machine's zone, to the second."""
+    return datetime.fromtimestamp(stamp.seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def short_id(name: str) -> str:
+    """The last part of a resource name, which commands take as well as the whole."""
+    return name.rpartition("/")[2]

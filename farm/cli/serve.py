@@ -1,0 +1,128 @@
+"""`farm coordinator` and `farm up`: where the parts of a farm are put together."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from farm.api.server import Server
+from farm.catalogue import Catalogue
+from farm.cli.options import address_option, json_option, null_renderer_option, state_option
+from farm.cli.output import console, print_json
+from farm.coordinator.coordinator import Coordinator
+from farm.coordinator.engine import LocalEngine, Renderer
+from farm.runtime.base import Runtime
+
+
+@click.command(epilog="Example: farm coordinator --address 127.0.0.1:7433 --state ./state")
+@address_option
+@state_option
+@null_renderer_option
+@click.option(
+    "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as it does when the parent process dies."
+)
+@json_option
+def coordinator(address: str, state: Path, null_renderer: bool, stop_with_stdin: bool, as_json: bool) -> None:
+    """Run the coordinator in the foreground, with this machine as its worker.
+
+    Jobs and images live in the state folder, and survive whatever happens to this process. Prints a line once it
+    listens; --address 127.0.0.1:0 takes any free port. Logs go to standard error. Stop it with Ctrl-C.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+    def announce(listening: str) -> None:
+        if as_json:
+            print_json({"address": listening, "state": str(state)})
+        else:
+            click.echo(f"Listening on {listening}; state in {state}")
+
+    asyncio.run(serve(address, state, null_renderer, stop_with_stdin, announce))
+
+
+@click.command(epilog="Example: farm up")
+@address_option
+@state_option
+@null_renderer_option
+def up(address: str, state: Path, null_renderer: bool) -> None:
+    """Start a farm on this machine, and say how to use it. Ctrl-C stops it; jobs go on when it is started again."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    out = console()
+
+    def announce(listening: str) -> None:
+        out.print(f"[bold]The farm is up[/bold] at {listening}; jobs and images are in {state}\n")
+        out.print("In another terminal:")
+        option = "" if listening == "127.0.0.1:7433" else f" --address {listening}"
+        for line, meaning in (
+            (f'farm submit{option} -p "a red circle on a white background" --wait --pull out/circle', "one picture"),
+            (f"farm submit{option} prompts.csv --wait --pull out/batch", "many"),
+            (f"farm jobs{option}", "what runs"),
+        ):
+            out.print(f"  {line}  [dim]# {meaning}[/dim]")
+        out.print("\nCtrl-C stops the farm. Jobs that are not finished go on when it is started again.")
+
+    asyncio.run(serve(address, state, null_renderer, stop_with_stdin=False, announce=announce))
+
+
+async def serve(
+    address: str, state: Path, null_renderer: bool, stop_with_stdin: bool, announce: Callable[[str], None]
+) -> None:
+    """Runs a farm until a signal, the end of standard input, or a failure of its own.
+
+    Raises:
+        FarmError: It cannot start, or cannot go on.
+    """
+    catalogue = Catalogue()
+    stop = _stop_event(stop_with_stdin)
+    engine = LocalEngine(_renderer(catalogue, null_renderer))
+    async with Coordinator.open(state, catalogue, engine) as coordinator:
+        server = await Server.start(address, coordinator, catalogue)
+        try:
+            announce(server.address)
+            await stop.wait()
+        finally:
+            await server.stop()
+
+
+def _renderer(catalogue: Catalogue, null: bool) -> Renderer:
+    """This machine's renderer: its pipeline process, or one that needs neither device nor model."""
+    if null:
+        from farm.worker.null_renderer import NullRenderer
+
+        return NullRenderer(catalogue.models())
+    from farm.worker.pipeline_host import PipelineHost
+
+    return PipelineHost(catalogue.models(), _runtime())
+
+
+def _runtime() -> Runtime:
+    """Core ML where there is one, the portable runtime everywhere else."""
+    if sys.platform == "darwin":
+        from farm.runtime.coreml import CoreMLRuntime
+
+        return CoreMLRuntime()
+    from farm.runtime.portable import PortableRuntime
+
+    return PortableRuntime()
+
+
+def _stop_event(stop_with_stdin: bool) -> asyncio.Event:
+    """Is set by Ctrl-C, SIGTERM and, if asked for, the end of standard input."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop.set)
+
+    def wait_for_end() -> None:
+        sys.stdin.buffer.read()
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(stop.set)
+
+    if stop_with_stdin:
+        threading.Thread(target=wait_for_end, name="stdin", daemon=True).start()
+    return stop

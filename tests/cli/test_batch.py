@@ -1,0 +1,131 @@
+"""Batch files: what is read, and how what is wrong is named."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.batch import COLUMNS, READERS, Row, read_batch, read_stream
+from farm.domain import ImageSpec
+from farm.errors import BatchFileError
+
+
+def rows(content: str | bytes, ending: str) -> list[Row]:
+    raw = content.encode() if isinstance(content, str) else content
+    return list(read_stream(io.BytesIO(raw), READERS[ending], "batch"))
+
+
+def test_a_text_file_holds_a_prompt_a_line_and_empty_lines_are_skipped() -> None:
+    assert rows("a red circle\n\n  a blue star  \r\n", "txt") == [
+        Row(1, ImageSpec(prompt="a red circle")),
+        Row(3, ImageSpec(prompt="a blue star")),
+    ]
+
+
+def test_a_csv_file_has_columns_by_the_names_of_the_api_in_any_order() -> None:
+    content = 'steps,prompt,guidance_scale,seed\n20,"a red circle, on white",2.5,7\n,a blue star,,\n'
+    assert rows(content, "csv") == [
+        Row(2, ImageSpec(prompt="a red circle, on white", steps=20, guidance_scale=2.5, seed=7)),
+        Row(3, ImageSpec(prompt="a blue star")),
+    ]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_csv_file_may_be_separated_as_spreadsheets_do_it(delimiter: str) -> None:
+    content = delimiter.join(("prompt", "steps")) + "\n" + delimiter.join(("a star, red", "5")) + "\n"
+    assert rows(content, "csv") == [Row(2, ImageSpec(prompt="a star, red", steps=5))]
+
+
+def test_a_quoted_cell_may_hold_line_ends_and_later_rows_keep_their_line_numbers() -> None:
+    content = 'prompt,steps\n"a red\ncircle",3\na star,4\n'
+    assert [(row.line, row.spec.steps) for row in rows(content, "csv")] == [(2, 3), (4, 4)]
+
+
+def test_a_jsonl_file_holds_an_object_a_line_and_null_leaves_a_field_open() -> None:
+    content = '{"prompt": "a star", "guidance_scale": 3, "seed": null}\n\n{"prompt": "☆", "negative_prompt": ""}\n'
+    assert rows(content, "jsonl") == [
+        Row(1, ImageSpec(prompt="a star", guidance_scale=3)),
+        Row(3, ImageSpec(prompt="☆", negative_prompt="")),
+    ]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_prompt() -> None:
+    assert rows(b"\xef\xbb\xbfa star\n", "txt") == [Row(1, ImageSpec(prompt="a star"))]
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "place"),
+    [
+        ("txt", b"a star\ncaf\xe9\n", "line 2, column 4"),
+        ("txt", b"a star\nwith \0 zero\n", "line 2, column 6"),
+        ("txt", "a star".encode("utf-16"), "line 1, column 1"),
+        ("txt", b"x" * 2_000_000, "line 1, column 1"),
+        ("csv", "prompt,colour\na,b\n", "line 1, column 2"),
+        ("csv", "prompt,prompt\na,b\n", "line 1, column 2"),
+        ("csv", "prompt,steps\na,1\nb,many\n", "line 3, column steps"),
+        ("csv", "prompt,steps\na,1,2\n", "line 2, column 3"),
+        ("csv", 'prompt\n"a\n', "line 2, column 1"),
+        ("jsonl", '{"prompt": "a"}\n{"prompt" "b"}\n', "line 2, column 11"),
+        ("jsonl", '["a"]\n', "line 1, column 1"),
+        ("jsonl", '{"prompt": 7}\n', "line 1, column prompt"),
+        ("jsonl", '{"prompt": "a", "steps": true}\n', "line 1, column steps"),
+        ("jsonl", '{"prompt": "a", "steps": 2.5}\n', "line 1, column steps"),
+        ("jsonl", '{"prompt": "a", "step": 20}\n', "line 1, column step"),
+        ("jsonl", "[" * 100_000, "line 1, column 1"),
+        ("jsonl", '{"prompt": "a", "seed": ' + "9" * 5000 + "}", "line 1, column 1"),
+    ],
+)
+def test_what_is_wrong_is_named_by_line_and_column(ending: str, content: str | bytes, place: str) -> None:
+    with pytest.raises(BatchFileError, match=rf"batch, {place}: .*Nothing of the file was submitted"):
+        rows(content, ending)
+
+
+@pytest.mark.parametrize("ending", READERS)
+@pytest.mark.parametrize("content", ["", "\n\n", "\r\n  \n"])
+def test_a_file_without_a_prompt_is_refused(ending: str, content: str) -> None:
+    with pytest.raises(BatchFileError, match="holds no prompts"):
+        rows(content, ending)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BatchFileError, match=r"nowhere\.txt cannot be read: No such file"):
+        list(read_batch(tmp_path / "nowhere.txt"))
+
+
+def test_a_name_with_an_unknown_ending_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BatchFileError, match=r"\.txt, \.csv, \.jsonl"):
+        list(read_batch(tmp_path / "batch.xlsx"))
+
+
+def test_rows_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "batch.jsonl"
+    file.write_text('{"prompt": "a star"}\nthis is no JSON\n')
+    reader = read_batch(file)
+    assert next(reader).spec.prompt == "a star"
+    with pytest.raises(BatchFileError, match="line 2"):
+        next(reader)
+
+
+_VALUES: dict[type, st.SearchStrategy[object]] = {
+    str: st.text(min_size=1).filter(lambda text: "\0" not in text),
+    int: st.integers(),
+    float: st.floats(allow_nan=False),
+}
+
+
+@given(
+    st.lists(st.fixed_dictionaries({}, optional={name: _VALUES[kind] for name, kind in COLUMNS.items()}), min_size=1)
+)
+def test_every_entry_comes_back_from_a_jsonl_file_as_it_was_written(entries: list[dict[str, object]]) -> None:
+    content = "".join(json.dumps(entry) + "\n" for entry in entries)
+    assert [row.spec for row in rows(content, "jsonl")] == [ImageSpec(**entry) for entry in entries]  # type: ignore[arg-type]
+
+
+@given(st.sampled_from(sorted(READERS)), st.binary(max_size=200))
+def test_bytes_of_any_kind_give_rows_or_a_clear_refusal(ending: str, content: bytes) -> None:
+    with contextlib.suppress(BatchFileError):
+        assert all(row.line >= 1 for row in rows(content, ending))
