@@ -44,6 +44,12 @@ class RequestIdReusedError(FarmError):
     reason = "REQUEST_ID_REUSED"
 
 
+class SubmissionUnderWayError(FarmError):
+    """The same submission is arriving on another call."""
+
+    reason = "SUBMISSION_UNDER_WAY"
+
+
 class JobNotFoundError(FarmError):
     """No job of that name."""
 

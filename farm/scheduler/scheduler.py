@@ -100,7 +100,7 @@ def _placement(state: FarmState, worker: Worker, now: float) -> ev.AttemptStarte
     )
 
 
-def judge(state: FarmState, worker_id: str, report: Report, now: float) -> Iterator[ev.Event]:
+def judge(state: FarmState, now: float, worker_id: str, report: Report) -> Iterator[ev.Event]:
     """Yields what a report of a worker means, apart from finished images, which count once their files are on disk.
 
     The caller applies each event before it asks for the next.

@@ -152,7 +152,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def hear(self, worker: str, report: AttemptReport | ImageFailureReport | DeviceReport) -> None:
         before = repr(self.state)
         try:
-            for event in judge(self.state, worker, report, self.now):
+            for event in judge(self.state, self.now, worker, report):
                 self.do(event)
         except StaleAttemptError:
             assert repr(self.state) == before, "a stale report left its mark"

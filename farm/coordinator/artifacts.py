@@ -1,0 +1,141 @@
+"""Where image files land: written whole or not at all, under a name that no other attempt uses.
+
+A file is written beside its final name, flushed, renamed, and its folder flushed, before the journal hears of it. The
+name holds the attempt's number, so a late attempt can never overwrite the file that was committed.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+FILES_PER_FOLDER = 1000
+"""A folder with a million files is slow to list everywhere."""
+
+WRITERS = 4
+"""Files that are flushed at the same time: the disk, not the processor, is what is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An image file that is safely on disk: SHA-256 in hex, and bytes."""
+
+    sha256: str
+    size_bytes: int
+
+
+class ArtifactStore:
+    """The image files of a farm.
+
+    Args:
+        root: Folder that holds a folder a job; made if it is not there.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+        self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="artifacts")
+
+    def path(self, job_id: str, index: int, attempt_number: int) -> Path:
+        """Where an attempt's file of an image is, or would be."""
+        return self._root / job_id / f"{index // FILES_PER_FOLDER:05d}" / f"{index:08d}-{attempt_number}.png"
+
+    def store(self, files: Sequence[tuple[Path, bytes]]) -> list[Stored | OSError]:
+        """Writes files so that they survive a crash; several at a time, as each waits for the disk.
+
+        Args:
+            files: Path, as `path` gave it, and contents of each.
+
+        Returns:
+            In the same order, what was stored, or why it could not be.
+        """
+        folders = {path.parent for path, _ in files}
+        for folder in folders:
+            if not folder.is_dir():
+                _make_folder(folder)
+        stored = list(self._pool.map(_write, files))
+        for folder in folders:
+            _flush_folder(folder)
+        return stored
+
+    def remove(self, path: Path) -> None:
+        """Removes a file whose result does not count."""
+        path.unlink(missing_ok=True)
+
+    def remove_job(self, job_id: str) -> None:
+        """Removes every file of a job."""
+        shutil.rmtree(self._root / job_id, ignore_errors=True)
+
+    def sweep(self, jobs: Collection[str]) -> None:
+        """Removes the folders of jobs that are not among `jobs`: they were deleted, or never accepted."""
+        for folder in self._root.iterdir():
+            if folder.name not in jobs:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep_job(self, job_id: str, committed: Collection[tuple[int, int]]) -> None:
+        """Removes a job's files that no commit names: a crash came between the file and the journal.
+
+        Args:
+            job_id: The job.
+            committed: Index and attempt number of each committed image.
+        """
+        kept = {self.path(job_id, *image) for image in committed}
+        for path in self._files(job_id):
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
+    def _files(self, job_id: str) -> Iterator[Path]:
+        for folder in (self._root / job_id).glob("*"):
+            yield from folder.iterdir()
+
+    def free_bytes(self) -> int:
+        """Room on the disk."""
+        return shutil.disk_usage(self._root).free
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._pool.shutdown()
+
+
+def _write(file: tuple[Path, bytes]) -> Stored | OSError:
+    path, content = file
+    temporary = path.with_suffix(".part")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            _flush(stream.fileno())
+        temporary.rename(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        return error
+    return Stored(hashlib.sha256(content).hexdigest(), len(content))
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    _flush_folder(folder.parent)
+    _flush_folder(folder.parent.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush(descriptor: int) -> None:
+    # On macOS fsync leaves the data in the drive's own cache; only this asks the drive to write it.
+    if sys.platform == "darwin":
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)

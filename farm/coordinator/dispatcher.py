@@ -1,0 +1,212 @@
+"""Between the loop and the engine: carries out what was decided, and brings in what workers report.
+
+Going out, it acts only on what is on disk. Coming in, an image is stored before the loop hears of it, and whatever a
+worker reports after an image waits behind it: an attempt must not end before its last image counts.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from farm.coordinator.artifacts import ArtifactStore, Stored
+from farm.coordinator.engine import Engine, EngineMessage, Heartbeat, Joined, Left, Reported
+from farm.coordinator.loop import Change, Happened, Loop
+from farm.domain import Assignment, AttemptKey, AttemptState, ImageSpec, resolve
+from farm.errors import StaleAttemptError
+from farm.reports import AttemptReport, ImageFailureReport, ImageReport, Report
+from farm.scheduler import events as ev
+from farm.scheduler.scheduler import judge
+from farm.scheduler.state import JOB_TRANSITIONS, FarmState
+
+log = logging.getLogger(__name__)
+
+BATCH_REPORTS = 256
+"""Reports that are stored and posted together at most."""
+
+ReadEntries = Callable[[str, int, int], Awaitable[list[ImageSpec]]]
+"""Reads what images are to be: job id, first index, count."""
+
+
+class Dispatcher:
+    """Drives an engine by what happens in the loop, and the loop by what the engine tells.
+
+    Args:
+        loop: The coordinator's loop.
+        state: The loop's state, looked at between two turns.
+        engine: Reaches the workers.
+        artifacts: Takes the images.
+        read_entries: Reads the prompts.
+    """
+
+    def __init__(
+        self, loop: Loop, state: FarmState, engine: Engine, artifacts: ArtifactStore, read_entries: ReadEntries
+    ) -> None:
+        self._loop = loop
+        self._state = state
+        self._engine = engine
+        self._artifacts = artifacts
+        self._read_entries = read_entries
+        self._arrivals: asyncio.Queue[Reported] = asyncio.Queue()
+        self._departures: asyncio.Queue[ev.AttemptStarted] = asyncio.Queue()
+        # What each worker holds as far as it was told; not durable, as a worker that joins says what it holds.
+        self._sent: dict[AttemptKey, str] = {}
+
+    async def run(self) -> None:
+        """Carries both ways until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._carry_in())
+            tasks.create_task(self._carry_out())
+
+    def act(self, happened: Sequence[Happened]) -> None:
+        """Carries out what follows from events that are on disk; observes the loop."""
+        for _, event in happened:
+            if isinstance(event, ev.AttemptStarted):
+                self._departures.put_nowait(event)
+            elif isinstance(event, ev.AttemptEnded):
+                self._stop_if_sent(AttemptKey(event.job_id, event.number))
+            elif isinstance(event, ev.JobCancelled):
+                self._for_attempts_of(event.job_id, self._engine.cancel)
+            elif isinstance(event, ev.JobPaused):
+                self._for_attempts_of(event.job_id, self._engine.release)
+            elif isinstance(event, ev.WorkerDrained) and event.now:
+                for key in self._state.workers[event.worker_id].attempts:
+                    self._engine.cancel(event.worker_id, key)
+            elif isinstance(event, ev.WorkerJoined):
+                self._fence(event)
+
+    def _stop_if_sent(self, key: AttemptKey) -> None:
+        worker_id = self._sent.pop(key, None)
+        if worker_id is not None:
+            self._engine.cancel(worker_id, key)
+
+    def _for_attempts_of(self, job_id: str, tell: Callable[[str, AttemptKey], None]) -> None:
+        job = self._state.jobs.get(job_id)
+        for attempt in job.attempts.values() if job else ():
+            tell(attempt.started.worker_id, attempt.key)
+
+    def _fence(self, event: ev.WorkerJoined) -> None:
+        """Stops what a worker that comes back still holds and what is not its any more."""
+        for key in event.attempts:
+            if key in self._state.workers[event.worker_id].attempts:
+                self._sent[key] = event.worker_id
+            else:
+                self._engine.cancel(event.worker_id, key)
+
+    async def _carry_out(self) -> None:
+        while True:
+            started = await self._departures.get()
+            specs = await self._read_entries(started.job_id, started.first_index, started.image_count)
+            key = AttemptKey(started.job_id, started.number)
+            try:
+                attempt = self._state.attempt(key)
+            except StaleAttemptError:
+                continue  # it was cancelled, or its worker was lost, while its prompts were read
+            job = self._state.jobs[started.job_id]
+            images = tuple(
+                (index, resolve(spec, job.spec.defaults, index))
+                for index, spec in enumerate(specs, started.first_index)
+                if index in attempt.task.remaining
+            )
+            self._sent[key] = started.worker_id
+            self._engine.assign(
+                started.worker_id,
+                Assignment(key, job.spec.model, started.model_digest, started.compute_unit, images),
+            )
+
+    def receive(self, message: EngineMessage) -> None:
+        """Takes what the engine tells; called on the event loop."""
+        match message:
+            case Joined(worker_id, facts, attempts):
+                self._post(lambda _, now: (ev.WorkerJoined(worker_id, now, facts, attempts),))
+            case Left(worker_id, reason):
+                self._post(lambda _, now: (ev.WorkerLeft(worker_id, now, reason),))
+            case Heartbeat(worker_id):
+                self._post(lambda _, now: (ev.WorkerSeen(worker_id, now),))
+            case Reported(_, ImageReport() | ImageFailureReport() | AttemptReport()):
+                self._arrivals.put_nowait(message)
+            case Reported(worker_id, report):
+                self._post(partial(judge, worker_id=worker_id, report=report))
+
+    def _post(self, change: Change, refused: Callable[[], None] = lambda: None) -> None:
+        def look_at(answer: "asyncio.Future[list[Happened]]") -> None:
+            if not answer.cancelled() and (error := answer.exception()) is not None:
+                log.info("dispatcher.refused", extra={"reason": str(error)})
+                refused()
+
+        self._loop.post(change).add_done_callback(look_at)
+
+    async def _carry_in(self) -> None:
+        while True:
+            batch = [await self._arrivals.get()]
+            while not self._arrivals.empty() and len(batch) < BATCH_REPORTS:
+                batch.append(self._arrivals.get_nowait())
+            outcomes = await self._store([reported.report for reported in batch])
+            for reported, outcome in zip(batch, outcomes, strict=True):
+                if isinstance(reported.report, AttemptReport):
+                    self._sent.pop(reported.report.key, None)
+                if isinstance(reported.report, ImageReport):
+                    self._settle(reported.worker_id, reported.report, outcome)
+                else:
+                    self._post(partial(judge, worker_id=reported.worker_id, report=reported.report))
+
+    async def _store(self, reports: Sequence[Report]) -> list[Stored | OSError | None]:
+        """Stores the images among `reports` whose attempt still counts; None for whatever is not stored."""
+        files = [
+            (self._path(report), report.png) if isinstance(report, ImageReport) and self._counts(report.key) else None
+            for report in reports
+        ]
+        wanted = [file for file in files if file is not None]
+        loop = asyncio.get_running_loop()
+        stored = iter(await loop.run_in_executor(None, self._artifacts.store, wanted) if wanted else [])
+        return [None if file is None else next(stored) for file in files]
+
+    def _counts(self, key: AttemptKey) -> bool:
+        try:
+            self._state.attempt(key)
+        except StaleAttemptError as error:
+            log.info("dispatcher.refused", extra={"reason": str(error)})
+            return False
+        return True
+
+    def _path(self, image: ImageReport) -> Path:
+        return self._artifacts.path(image.key.job_id, image.index, image.key.number)
+
+    def _settle(self, worker_id: str, image: ImageReport, outcome: Stored | OSError | None) -> None:
+        if isinstance(outcome, Stored):
+            change = partial(_committed, worker_id=worker_id, image=image, stored=outcome)
+            self._post(change, refused=partial(self._artifacts.remove, self._path(image)))
+        elif isinstance(outcome, OSError):
+            log.error("dispatcher.not_stored", extra={"reason": str(outcome)})
+            self._post(partial(_not_stored, key=image.key, error=outcome))
+
+
+def _committed(
+    _: FarmState,
+    now: float,
+    worker_id: str,
+    image: ImageReport,
+    stored: Stored,
+) -> Iterator[ev.Event]:
+    yield ev.ImageCommitted(
+        job_id=image.key.job_id,
+        time=now,
+        number=image.key.number,
+        index=image.index,
+        worker_id=worker_id,
+        sha256=stored.sha256,
+        size_bytes=stored.size_bytes,
+        provenance=image.provenance,
+        render_seconds=image.render_seconds,
+        notes=image.notes,
+    )
+
+
+def _not_stored(state: FarmState, now: float, key: AttemptKey, error: OSError) -> Iterator[ev.Event]:
+    """The coordinator's disk is at fault: the job waits for people, and its images lose no try."""
+    state.attempt(key)
+    reason = f"An image could not be stored ({error.strerror}). Make room, then resume the job."
+    if (state.jobs[key.job_id].state, ev.JobPaused) in JOB_TRANSITIONS:
+        yield ev.JobPaused(key.job_id, now, reason)
+    yield ev.AttemptEnded(key.job_id, now, key.number, AttemptState.ABANDONED, reason)

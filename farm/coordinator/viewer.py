@@ -1,0 +1,185 @@
+"""Makes the views: what is live from the state, what has ended from the journal."""
+
+from farm.coordinator.journal import ImageRow, JobRow
+from farm.coordinator.views import (
+    AttemptView,
+    Committed,
+    Eta,
+    Explanation,
+    ImageView,
+    JobView,
+    ProgressView,
+    WorkerExplanation,
+    WorkerView,
+)
+from farm.domain import AttemptKey, AttemptState, ImageState, JobSpec, JobState, resolve
+from farm.reports import Stage
+from farm.scheduler import events as ev
+from farm.scheduler.policy import Reason, explain
+from farm.scheduler.state import Attempt, FarmState, LiveJob, Worker
+
+ETA_SPREAD = 1.3
+"""Eight in ten values of a normal distribution lie within 1.28 deviations."""
+
+
+def ended_job_view(row: JobRow) -> JobView:
+    """A job that has ended, from its row."""
+    assert row.state is not None, "the row of a live job has no summary yet"
+    return JobView(
+        job_id=row.job_id,
+        spec=row.spec,
+        state=row.state,
+        submitter=row.submitter,
+        priority=row.priority,
+        image_count=row.image_count,
+        succeeded_count=row.succeeded_count,
+        failed_count=row.failed_count,
+        create_time=row.create_time,
+        start_time=row.start_time,
+        end_time=row.end_time,
+        eta=None,
+        reason=row.reason,
+    )
+
+
+def live_job_view(state: FarmState, job: LiveJob, now: float) -> JobView:
+    """A job that has not ended."""
+    return JobView(
+        job_id=job.job_id,
+        spec=job.spec,
+        state=job.state,
+        submitter=job.submitter,
+        priority=job.priority,
+        image_count=job.image_count,
+        succeeded_count=job.succeeded_count,
+        failed_count=job.failed_count,
+        create_time=job.create_time,
+        start_time=job.start_time,
+        end_time=None,
+        eta=_eta(state, job, now),
+        reason=job.reason,
+    )
+
+
+def _eta(state: FarmState, job: LiveJob, now: float) -> Eta | None:
+    """From the learned speed of the workers that render the job now, as if they went on with nothing else."""
+    if job.state is not JobState.RUNNING:
+        return None
+    held = {attempt.started.worker_id: attempt.started.model_digest for attempt in job.attempts.values()}
+    estimates = [estimate for pair in held.items() if (estimate := state.rates.estimate(*pair)) is not None]
+    if not estimates:
+        return None
+    remaining = job.image_count - job.succeeded_count - job.failed_count
+    seconds = remaining / sum(1 / max(estimate.seconds, 1e-6) for estimate in estimates)
+    relative = max(estimate.deviation / max(estimate.seconds, 1e-6) for estimate in estimates)
+    spread = ETA_SPREAD * relative * seconds / max(1.0, remaining**0.5)
+    return Eta(now + max(0.0, seconds - spread), now + seconds, now + seconds + spread)
+
+
+def image_view(job_id: str, spec: JobSpec, row: ImageRow, unsettled: ImageState) -> ImageView:
+    """An image; `unsettled` is its state if nothing came of it yet."""
+    filled = resolve(row.spec, spec.defaults, row.index)
+    match row.result:
+        case ev.ImageCommitted() as result:
+            committed = Committed(
+                sha256=result.sha256,
+                size_bytes=result.size_bytes,
+                attempt_number=result.number,
+                worker_id=result.worker_id,
+                provenance=result.provenance,
+                render_seconds=result.render_seconds,
+                notes=result.notes,
+            )
+            return ImageView(job_id, row.index, ImageState.SUCCEEDED, filled, committed, result.time)
+        case ev.ImageFailed() as result:
+            return ImageView(
+                job_id,
+                row.index,
+                ImageState.FAILED,
+                filled,
+                finish_time=result.time,
+                error_reason=result.reason,
+                error_message=result.message,
+            )
+        case None:
+            return ImageView(job_id, row.index, unsettled, filled)
+
+
+def unsettled_state(state: FarmState, job_id: str, index: int) -> ImageState:
+    """The state of an image of which nothing came yet."""
+    job = state.jobs.get(job_id)
+    if job is None:
+        return ImageState.CANCELLED
+    return ImageState.PENDING if index in job.pending else ImageState.RUNNING
+
+
+def attempt_view(started: ev.AttemptStarted, state: AttemptState, reason: str = "") -> AttemptView:
+    """An attempt as it starts or ends."""
+    return AttemptView(
+        started.job_id, started.number, started.worker_id, started.first_index, started.image_count, state, reason
+    )
+
+
+def progress_view(attempt: Attempt) -> ProgressView:
+    """What was last heard of a live attempt."""
+    return ProgressView(
+        job_id=attempt.started.job_id,
+        attempt_number=attempt.started.number,
+        worker_id=attempt.started.worker_id,
+        index=attempt.index,
+        stage=attempt.stage or Stage.LOAD,
+        step=attempt.step,
+        step_count=attempt.step_count,
+    )
+
+
+def worker_view(state: FarmState, worker: Worker) -> WorkerView | None:
+    """A worker; None for one that only the journal names."""
+    if worker.facts is None:
+        return None
+    current = worker.attempts[0] if worker.attempts else None
+    return WorkerView(
+        worker_id=worker.worker_id,
+        state=worker.state,
+        reason=worker.reason,
+        facts=worker.facts,
+        resident_models=worker.resident_models,
+        current_attempt=(current.job_id, current.number) if current else None,
+        images_per_hour=_images_per_hour(state, worker, current),
+        last_seen_time=worker.last_seen,
+    )
+
+
+def _images_per_hour(state: FarmState, worker: Worker, current: AttemptKey | None) -> float:
+    if current is not None:
+        digest = state.attempt(current).started.model_digest
+        estimate = state.rates.estimate(worker.worker_id, digest)
+    else:
+        estimate = next(
+            (known for (worker_id, _), known in state.rates.estimates.items() if worker_id == worker.worker_id), None
+        )
+    return 3600 / max(estimate.seconds, 1e-6) if estimate else 0.0
+
+
+def explanation(state: FarmState, job: LiveJob) -> Explanation:
+    """Why a live job runs, or does not run, on each worker."""
+    workers = [
+        WorkerExplanation(why.worker_id, why.reason is Reason.RUNS_HERE, why.reason.value, why.detail)
+        for why in explain(state, job)
+    ]
+    return Explanation(_summary(job, workers), tuple(workers))
+
+
+def _summary(job: LiveJob, workers: list[WorkerExplanation]) -> str:
+    here = sum(worker.runs_here for worker in workers)
+    if job.state is JobState.PAUSED:
+        return f"It is paused: {job.reason}"
+    if job.state is JobState.CANCELLING:
+        return "It is being cancelled: workers are finishing their current step."
+    if here:
+        return f"It runs on {here} of {len(workers)} workers; {len(job.pending)} images wait."
+    if not workers:
+        return "It waits for a worker: none has joined yet."
+    if any(worker.reason in ("CAN_RUN", "OTHER_JOB_FIRST", "RUNS_NEXT") for worker in workers):
+        return "It waits for its turn."
+    return "It waits for a worker that can render it: none can now. Each line below says why."
