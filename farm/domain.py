@@ -248,7 +248,7 @@ class ModelVariant:
     Attributes:
         model: Name of the model it is a form of.
         attention: How its attention is written.
-        digest: "sha256:..." over the contents of its packages and tokenizer.
+        digest: "sha256:..." over the contents of its packages and tokenizer, and over `config`.
         width: Width in pixels of the images it makes.
         height: Height in pixels of the images it makes.
         precision: Precision of its weights, "float16" or "float32".
