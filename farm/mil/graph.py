@@ -158,29 +158,14 @@ class Graph:
         return name
 
 
-def cast(g: Graph, x: Tensor, dtype: type[np.generic]) -> Operand:
-    """`x` in another of the graph's types; `x` itself where it has that type already."""
-    if graph_type(x.type.dtype) is dtype:
-        return x
-    return x.value().astype(dtype) if x.known is not None else cast_name(g, x, dtype)
-
-
-def cast_name(g: Graph, x: Operand, dtype: type[np.generic]) -> str:
+def cast(g: Graph, x: Operand, dtype: type[np.generic]) -> str:
     """Converts what a node computed to another type."""
     return g.node("Cast", x, to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
-def promote(g: Graph, *operands: Tensor) -> list[Operand]:
-    """The operands in one type: floating point if any of them is, as MIL promotes them; booleans count as integers."""
-    if all(operand.is_bool for operand in operands):
-        return list(operands)
-    dtype = np.float32 if any(operand.is_float for operand in operands) else np.int32
-    return [cast(g, operand, dtype) for operand in operands]
-
-
 def indices(g: Graph, x: Tensor) -> Operand:
     """A shape, positions or sizes that may be computed, as the int64 that ONNX wants."""
-    return int64(x.value()) if x.known is not None else cast_name(g, x, np.int64)
+    return int64(x.value()) if x.known is not None else cast(g, x, np.int64)
 
 
 def int64(values: object) -> NDArray[np.int64]:

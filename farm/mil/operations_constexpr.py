@@ -8,7 +8,7 @@ blocks.
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.mil.graph import Graph, Operand, Result, Tensor, cast_name, fp32
+from farm.mil.graph import Graph, Operand, Result, Tensor, cast, fp32
 from farm.mil.table import OperationTable
 from farm.mil.weights import unpack
 
@@ -147,14 +147,14 @@ def quantize(
     if zero_point is not None:
         scaled = g.node("Add", scaled, _along(input_, zero_point, axis))
     low, high = _LIMITS[output_dtype]
-    return cast_name(g, g.node("Clip", scaled, fp32(low), fp32(high)), np.int32)
+    return cast(g, g.node("Clip", scaled, fp32(low), fp32(high)), np.int32)
 
 
 @OPERATIONS.operation
 def dequantize(
     g: Graph, input_: Tensor, scale: Tensor, zero_point: Tensor | None = None, *, axis: int | None = None
 ) -> Result:
-    shifted: Operand = cast_name(g, input_, np.float32)
+    shifted: Operand = cast(g, input_, np.float32)
     if zero_point is not None:
         shifted = g.node("Sub", shifted, _along(input_, zero_point, axis))
     return g.node("Mul", shifted, _along(input_, scale, axis))

@@ -16,10 +16,8 @@ from farm.mil.graph import (
     Tensor,
     UnsupportedError,
     cast,
-    cast_name,
     fp32,
     graph_type,
-    promote,
 )
 from farm.mil.table import OperationTable
 
@@ -31,10 +29,11 @@ _UNARY = {
     "softplus": "Softplus", "softsign": "Softsign", "sqrt": "Sqrt", "tan": "Tan", "tanh": "Tanh",
 }  # fmt: skip
 _ROUNDING = {"ceil": "Ceil", "floor": "Floor", "round": "Round"}
-_BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "pow": "Pow", "maximum": "Max", "minimum": "Min"}
-_COMPARISON = {"equal": "Equal", "greater": "Greater", "greater_equal": "GreaterOrEqual",
-               "less": "Less", "less_equal": "LessOrEqual"}  # fmt: skip
-_LOGICAL = {"logical_and": "And", "logical_or": "Or", "logical_xor": "Xor"}
+_BINARY = {
+    "add": "Add", "sub": "Sub", "mul": "Mul", "pow": "Pow", "maximum": "Max", "minimum": "Min", "equal": "Equal",
+    "greater": "Greater", "greater_equal": "GreaterOrEqual", "less": "Less", "less_equal": "LessOrEqual",
+    "logical_and": "And", "logical_or": "Or", "logical_xor": "Xor",
+}  # fmt: skip
 
 
 def _unary(kind: str, g: Graph, x: Tensor) -> Result:
@@ -46,15 +45,10 @@ def _rounding(kind: str, g: Graph, x: Tensor) -> Result:
 
 
 def _binary(kind: str, g: Graph, x: Tensor, y: Tensor) -> Result:
-    return g.node(kind, *promote(g, x, y))
+    return g.node(kind, x, y)
 
 
-def _logical(kind: str, g: Graph, x: Tensor, y: Tensor) -> Result:
-    return g.node(kind, cast(g, x, np.bool_), cast(g, y, np.bool_))
-
-
-for _family, _translator in ((_UNARY, _unary), (_ROUNDING, _rounding), (_BINARY, _binary), (_COMPARISON, _binary),
-                             (_LOGICAL, _logical)):  # fmt: skip
+for _family, _translator in ((_UNARY, _unary), (_ROUNDING, _rounding), (_BINARY, _binary)):
     for _name, _kind in _family.items():
         OPERATIONS.add(_name, functools.partial(_translator, _kind))
 
@@ -69,40 +63,38 @@ def _constant(x: Tensor, value: float) -> NDArray[np.generic]:
 
 @OPERATIONS.operation
 def real_div(g: Graph, x: Tensor, y: Tensor) -> Result:
-    quotient = g.node("Div", cast(g, x, np.float32), cast(g, y, np.float32))
-    return cast_name(g, quotient, np.int32) if g.results[0].dtype.startswith(("int", "uint")) else quotient
+    # Integers are divided towards zero, as ONNX's Div does.
+    return g.node("Div", x, y)
 
 
 @OPERATIONS.operation
 def floor_div(g: Graph, x: Tensor, y: Tensor) -> Result:
-    if x.is_float or y.is_float:
-        return g.node("Floor", g.node("Div", *promote(g, x, y)))
+    if x.is_float:
+        return g.node("Floor", g.node("Div", x, y))
     # ONNX divides integers towards zero: take the remainder away first, and nothing is left to round.
     return g.node("Div", g.node("Sub", x, g.node("Mod", x, y)), y)
 
 
 @OPERATIONS.operation
 def mod(g: Graph, x: Tensor, y: Tensor) -> Result:
-    if not (x.is_float or y.is_float):
+    if not x.is_float:
         return g.node("Mod", x, y)
-    dividend, divisor = promote(g, x, y)
-    whole = g.node("Floor", g.node("Div", dividend, divisor))
-    return g.node("Sub", dividend, g.node("Mul", whole, divisor))
+    return g.node("Sub", x, g.node("Mul", g.node("Floor", g.node("Div", x, y)), y))
 
 
 @OPERATIONS.operation
 def not_equal(g: Graph, x: Tensor, y: Tensor) -> Result:
-    return g.node("Not", g.node("Equal", *promote(g, x, y)))
+    return g.node("Not", g.node("Equal", x, y))
 
 
 @OPERATIONS.operation
 def logical_not(g: Graph, x: Tensor) -> Result:
-    return g.node("Not", cast(g, x, np.bool_))
+    return g.node("Not", x)
 
 
 @OPERATIONS.operation
 def select(g: Graph, cond: Tensor, a: Tensor, b: Tensor) -> Result:
-    return g.node("Where", cast(g, cond, np.bool_), *promote(g, a, b))
+    return g.node("Where", cond, a, b)
 
 
 @OPERATIONS.operation
@@ -112,7 +104,7 @@ def square(g: Graph, x: Tensor) -> Result:
 
 @OPERATIONS.operation
 def exp2(g: Graph, x: Tensor) -> Result:
-    return g.node("Pow", fp32(2.0), cast(g, x, np.float32))
+    return g.node("Pow", fp32(2.0), x)
 
 
 @OPERATIONS.operation
@@ -143,7 +135,7 @@ def threshold(g: Graph, x: Tensor, *, alpha: float) -> Result:
 @OPERATIONS.operation
 def cast_(g: Graph, x: Tensor, *, dtype: str) -> Result:
     target = graph_type(dtype)
-    return x if graph_type(x.type.dtype) is target else cast_name(g, x, target)
+    return x if graph_type(x.type.dtype) is target else cast(g, x, target)
 
 
 # Activations

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from farm.mil.graph import Graph, Operand, Result, Tensor, fp32, int64, promote
+from farm.mil.graph import Graph, Operand, Result, Tensor, UnsupportedError, cast, fp32, int64
 from farm.mil.table import OperationTable
 
 OPERATIONS = OperationTable()
@@ -15,6 +15,8 @@ OPERATIONS = OperationTable()
 
 @OPERATIONS.operation
 def linear(g: Graph, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Result:
+    if not (x.is_float and weight.is_float):
+        raise UnsupportedError("products of integers are not translated")
     # Gemm takes the weight as it is stored and adds the bias on its way; it wants one row dimension.
     rows: Operand = x if x.rank == 2 else g.node("Reshape", x, int64([-1, weight.shape[1]]))
     product = g.node("Gemm", rows, weight, bias, transB=1)
@@ -30,7 +32,9 @@ def _with_last(g: Graph, x: Tensor, size: int) -> Operand:
 
 @OPERATIONS.operation
 def matmul(g: Graph, x: Tensor, y: Tensor, *, transpose_x: bool = False, transpose_y: bool = False) -> Result:
-    left, right = promote(g, x, y)
+    # From iOS 17 on, one of the two may be integers.
+    is_mixed = x.is_float != y.is_float
+    left, right = (cast(g, tensor, np.float32) if is_mixed and not tensor.is_float else tensor for tensor in (x, y))
     return g.node("MatMul", _swapped(g, left, x.rank, transpose_x), _swapped(g, right, y.rank, transpose_y))
 
 

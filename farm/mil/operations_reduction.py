@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from farm.mil.graph import Graph, Result, Tensor, cast_name, int64
+from farm.mil.graph import Graph, Result, Tensor, cast, int64
 from farm.mil.table import OperationTable
 
 OPERATIONS = OperationTable()
@@ -32,14 +32,14 @@ for _name, _kind in _REDUCTIONS.items():
 def reduce_argmax(
     g: Graph, x: Tensor, *, axis: int = -1, keep_dims: bool = False, _output_dtype: str = "int32"
 ) -> Result:
-    return cast_name(g, g.node("ArgMax", x, axis=axis, keepdims=int(keep_dims)), np.int32)
+    return cast(g, g.node("ArgMax", x, axis=axis, keepdims=int(keep_dims)), np.int32)
 
 
 @OPERATIONS.operation
 def reduce_argmin(
     g: Graph, x: Tensor, *, axis: int = -1, keep_dims: bool = False, _output_dtype: str = "int32"
 ) -> Result:
-    return cast_name(g, g.node("ArgMin", x, axis=axis, keepdims=int(keep_dims)), np.int32)
+    return cast(g, g.node("ArgMin", x, axis=axis, keepdims=int(keep_dims)), np.int32)
 
 
 @OPERATIONS.operation
@@ -57,13 +57,13 @@ def topk(
     values, positions = g.nodes_of(
         "TopK", x, int64([k]), outputs=2, axis=axis, largest=int(not ascending), sorted=int(sort)
     )
-    return [values, cast_name(g, positions, np.int32)] if return_indices else [values]
+    return [values, cast(g, positions, np.int32)] if return_indices else [values]
 
 
 @OPERATIONS.operation
 def argsort(g: Graph, x: Tensor, *, axis: int = -1, ascending: bool = False) -> Result:
     _, positions = g.nodes_of("TopK", x, int64([x.shape[axis]]), outputs=2, axis=axis, largest=int(not ascending))
-    return cast_name(g, positions, np.int32)
+    return cast(g, positions, np.int32)
 
 
 @OPERATIONS.operation
@@ -73,4 +73,4 @@ def cumsum(g: Graph, x: Tensor, *, axis: int = 0, exclusive: bool = False, rever
 
 @OPERATIONS.operation
 def non_zero(g: Graph, x: Tensor) -> Result:
-    return cast_name(g, g.node("Transpose", g.node("NonZero", x), perm=[1, 0]), np.int32)
+    return cast(g, g.node("Transpose", g.node("NonZero", x), perm=[1, 0]), np.int32)

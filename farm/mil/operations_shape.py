@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from farm.mil.graph import Graph, Operand, Result, Tensor, UnsupportedError, cast_name, graph_type, indices, int64
+from farm.mil.graph import Graph, Operand, Result, Tensor, UnsupportedError, cast, graph_type, indices, int64
 from farm.mil.table import OperationTable
 
 OPERATIONS = OperationTable()
@@ -66,7 +66,7 @@ def identity(_g: Graph, x: Tensor) -> Result:
 def shape(g: Graph, x: Tensor) -> Result:
     if None not in x.type.shape:
         return np.asarray(x.shape, np.int32)
-    return cast_name(g, g.node("Shape", x), np.int32)
+    return cast(g, g.node("Shape", x), np.int32)
 
 
 def _declared_shape(g: Graph) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
