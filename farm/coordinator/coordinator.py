@@ -25,7 +25,6 @@ from farm.coordinator.views import Explanation, ImageView, JobView, WatchEvent, 
 from farm.coordinator.watch import watch
 from farm.domain import SEED_LIMIT, ImageSpec, ImageState, JobSpec, JobState, Model
 from farm.errors import (
-    FarmError,
     ImageNotFoundError,
     InvalidRequestError,
     JobNotFoundError,
@@ -122,7 +121,8 @@ class Coordinator:
                     await engine.stop()
                     for task in working:
                         task.cancel()
-        except* FarmError as group:
+        except BaseExceptionGroup as group:
+            # The caller's own error comes out as it went in, and so does what ended the loop.
             raise group.exceptions[0] from None
 
     # Submitting

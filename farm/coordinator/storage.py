@@ -29,7 +29,7 @@ class Storage:
     def __init__(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = filelock.FileLock(folder / "lock")
+            self._lock = filelock.FileLock(folder / "lock", thread_local=False)
             self._lock.acquire(blocking=False)
         except filelock.Timeout:
             raise JournalError(

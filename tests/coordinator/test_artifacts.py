@@ -1,0 +1,46 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from farm.coordinator.artifacts import ArtifactStore, Stored
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "images")
+
+
+def files(store: ArtifactStore) -> set[str]:
+    root = store.path("j", 0, 0).parents[2]
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_an_image_is_on_disk_under_its_attempt_with_its_hash(store: ArtifactStore) -> None:
+    path = store.path("j", 1234567, 3)
+    assert store.store([(path, b"png")]) == [Stored(hashlib.sha256(b"png").hexdigest(), 3)]
+    assert path.read_bytes() == b"png"
+    assert files(store) == {"j/01234/01234567-3.png"}
+
+
+def test_two_attempts_at_an_image_never_share_a_file(store: ArtifactStore) -> None:
+    store.store([(store.path("j", 0, 1), b"first"), (store.path("j", 0, 2), b"second")])
+    assert store.path("j", 0, 1).read_bytes() == b"first"
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_and_spares_the_others(store: ArtifactStore) -> None:
+    in_the_way, fine = store.path("j", 0, 1), store.path("j", 1, 1)
+    in_the_way.mkdir(parents=True)
+    failed, stored = store.store([(in_the_way, b"png"), (fine, b"png")])
+    assert isinstance(failed, OSError)
+    assert isinstance(stored, Stored)
+    assert files(store) == {"j/00000/00000001-1.png"}
+
+
+def test_what_no_commit_names_is_swept_away(store: ArtifactStore) -> None:
+    kept, orphan, half, gone = (store.path(*key) for key in (("j", 0, 1), ("j", 0, 2), ("j", 1, 1), ("deleted", 0, 1)))
+    store.store([(kept, b"a"), (orphan, b"b"), (gone, b"c")])
+    half.with_suffix(".part").write_bytes(b"half")
+    store.sweep({"j"})
+    store.sweep_job("j", {(0, 1)})
+    assert files(store) == {"j/00000/00000000-1.png"}
