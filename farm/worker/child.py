@@ -18,7 +18,7 @@ _KILL_SECONDS = 5.0
 
 
 class Child:
-    """Starts a pipeline process and talks to it. No method waits for it but `stop` and `kill`.
+    """Starts a pipeline process and talks to it. No method waits for it but `stop` and `end`.
 
     Reading and writing have a thread each, because either may last: an order with a picture in it does not fit the
     socket's buffer, and the process reads between steps only; a picture from it may stop half-way when it hangs.
@@ -71,14 +71,14 @@ class Child:
         self._orders.put(order)
 
     def stop(self) -> None:
-        """Asks the process to end, waits a moment, then ends it."""
+        """Asks the process to end, and sees to it that it does."""
         self.send(Stop())
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_SECONDS)
-        self.kill()
+        self.end(_STOP_SECONDS)
 
-    def kill(self) -> str:
-        """Ends the process if it has not ended; says how it ended, in words."""
+    def end(self, patience: float) -> str:
+        """Waits so many seconds for the process to end by itself, then ends it; says how it ended, in words."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
         self._process.kill()
         try:
             code = self._process.wait(_KILL_SECONDS)
@@ -87,12 +87,11 @@ class Child:
             return f"does not end even when killed (process {self.pid})"
         self._orders.put(None)
         for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join()
+            thread.join()
         self._connection.close()
         if self._process.stdin:
             self._process.stdin.close()
-        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        return f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exited with code {code}"
 
     def _write(self) -> None:
         with suppress(OSError):  # it is gone; the reader tells

@@ -27,6 +27,9 @@ from farm.worker.messages import Settings, Stop, Withdraw, Word
 BACK_OFF_FIRST = 0.1
 BACK_OFF_LIMIT = 30.0
 
+_LAST_MOMENTS = 1.0
+"""Seconds for a child that has closed its connection to end, so that its own exit code is seen."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -100,7 +103,7 @@ class Supervisor:
         if self._child is None:
             self._start_child()
         else:
-            self._child.kill()
+            self._child.end(patience=0)
             self._replace_child("was silent for too long and was ended")
 
     def _take(self, message: Assignment | Withdraw | Heard | Ended) -> None:
@@ -120,7 +123,7 @@ class Supervisor:
             case Heard(child, word) if child is self._child:
                 self._hear(word)
             case Ended(child) if child is self._child:
-                self._replace_child(child.kill())
+                self._replace_child(child.end(_LAST_MOMENTS))
 
     def _hear(self, word: Word) -> None:
         match word.report:

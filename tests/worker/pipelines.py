@@ -89,5 +89,5 @@ def slow_to_compile(
     variant: ModelVariant, runtime: Runtime, compute_unit: ComputeUnit, on_stage: Callable[[Stage], None]
 ) -> ScriptedPipeline:
     on_stage(Stage.COMPILE)
-    hold_the_gil(1.5)
+    hold_the_gil(2)
     return scripted(variant, runtime, compute_unit, on_stage)

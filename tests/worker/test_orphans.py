@@ -36,10 +36,11 @@ def farm_of_one(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         farm.communicate()
 
 
-def wait_for_line(farm: subprocess.Popen[str], line: str) -> None:
+def wait_for_line(farm: subprocess.Popen[str], line: str, times: int = 1) -> None:
     assert farm.stdout is not None
     for said in farm.stdout:
-        if said.strip() == line:
+        times -= said.strip() == line
+        if times == 0:
             return
     raise AssertionError(f"it ended without saying {line!r}")
 
@@ -84,8 +85,8 @@ def test_an_idle_orphan_ends_at_once(locks: Path) -> None:
 
 
 def test_an_orphan_that_hangs_with_the_gil_held_ends_at_its_deadline(locks: Path) -> None:
-    with farm_of_one("hold 60 at 1", "1") as farm:
-        wait_for_line(farm, "StageReport Stage.DENOISE")
+    with farm_of_one("hold 60 at 90", "1") as farm:
+        wait_for_line(farm, "StepReport", times=89)
         child = child_of(farm, locks)
         farm.kill()
         assert seconds_until_gone(child) < 3
