@@ -136,6 +136,8 @@ class Graph:
         names = [self.unique(kind) for _ in range(outputs)]
         given = {key: value for key, value in attributes.items() if value is not None}
         inputs = [self._name(operand) for operand in operands]
+        while inputs and not inputs[-1]:  # some operators take an empty last input for a given one
+            inputs.pop()
         self.nodes.append(onnx.helper.make_node(kind, inputs, names, domain=domain, **given))
         return names
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from farm.mil.graph import Graph, Operand, Result, Tensor, UnsupportedError, cast, graph_type, indices, int64
+from farm.mil.graph import Graph, Operand, Result, Tensor, UnsupportedError, cast, fp32, graph_type, indices, int64
 from farm.mil.table import OperationTable
 
 OPERATIONS = OperationTable()
@@ -341,8 +341,9 @@ def one_hot(
     on_value: float = 1,
     off_value: float = 0,
 ) -> Result:
-    values = np.asarray([off_value, on_value], graph_type(g.results[0].dtype))
-    return g.node("OneHot", indices(g, indices_), int64(one_hot_vector_size), values, axis=axis)
+    encoded = g.node("OneHot", indices(g, indices_), int64(one_hot_vector_size), fp32([off_value, on_value]), axis=axis)
+    wanted = graph_type(g.results[0].dtype)  # onnxruntime makes one-hot integers of few types only
+    return encoded if wanted is np.float32 else cast(g, encoded, wanted)
 
 
 @OPERATIONS.operation
