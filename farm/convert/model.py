@@ -54,15 +54,18 @@ def convert_model(
     Raises:
         ConversionError: The checkpoint is not one that can be converted, or a package does not compute what it does.
     """
+    # What may be missing is looked for first: conversions take minutes.
+    config = read_config(checkpoint)
+    tokenizer = [_existing(checkpoint / "tokenizer" / file) for file in TOKENIZER_FILES]
     loaded = load_checkpoint(checkpoint)
-    folder.mkdir(parents=True, exist_ok=True)
+    shared: dict[str, Converted] = {}
     for attention in attentions:
-        for converted in _convert_variant(loaded, folder, name, attention):
+        for converted in _convert_variant(loaded, folder, name, attention, shared):
             on_package(converted)
-    for file in TOKENIZER_FILES:
-        shutil.copyfile(_existing(checkpoint / "tokenizer" / file), folder / file)
+    for file in tokenizer:
+        shutil.copyfile(file, folder / file.name)
     defaults = replace(manifest.defaults, width=loaded.pixel_side, height=loaded.pixel_side)
-    write_manifest(folder, replace(manifest, defaults=defaults, config=read_config(checkpoint)))
+    write_manifest(folder, replace(manifest, defaults=defaults, config=config))
 
 
 def read_config(checkpoint: Path) -> DiffusionConfig:
@@ -88,13 +91,22 @@ def read_config(checkpoint: Path) -> DiffusionConfig:
 
 
 def _convert_variant(
-    checkpoint: Checkpoint, folder: Path, name: str, attention: AttentionVariant
+    checkpoint: Checkpoint, folder: Path, name: str, attention: AttentionVariant, shared: dict[str, Converted]
 ) -> Iterator[Converted]:
+    """Makes the packages of one form; those that no attention changes are copied from `shared`, if they are there."""
     packages = folder / attention.value.lower() / "packages"
     for component in components(checkpoint, attention):
         package = packages / f"Stable_Diffusion_version_{name}_{component.name}.mlpackage"
-        save_package(component, package)
-        yield Converted(attention, component.name, package, verify(component, package))
+        if component.name in shared:
+            shutil.rmtree(package, ignore_errors=True)
+            shutil.copytree(shared[component.name].package, package)
+            converted = replace(shared[component.name], attention=attention, package=package)
+        else:
+            save_package(component, package)
+            converted = Converted(attention, component.name, package, verify(component, package))
+            if component.name != "unet":
+                shared[component.name] = converted
+        yield converted
 
 
 def _existing(file: Path) -> Path:

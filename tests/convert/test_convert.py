@@ -1,0 +1,164 @@
+"""From a diffusers folder to packages that a catalogue finds and that compute what the checkpoint does."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from farm.catalogue import Catalogue
+from farm.catalogue.packages import has_operation, package_files
+from farm.convert.__main__ import main
+from farm.convert.attention import SplitEinsumAttention
+from farm.convert.check import relative_difference, verify
+from farm.convert.components import MASKED, Component, Unet, components, load_checkpoint
+from farm.convert.packages import save_package
+from farm.domain import AttentionVariant, Model
+from farm.errors import ConversionError
+from farm.runtime.portable import load
+from tests.convert.checkpoints import sharpened, small_checkpoint
+
+
+def convert(checkpoint: Path, out: Path, *options: str) -> Result:
+    return CliRunner().invoke(main, [str(checkpoint), "--name", "tiny", "--out", str(out), *options])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def root(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    result = convert(checkpoint, folder, "--steps", "4", "--guidance-scale", "1.5", "--description", "Random noise.")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("differs from torch by") == 8
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(root: Path) -> Model:
+    return Catalogue([root], root / "digests.json").get("tiny")
+
+
+def test_the_catalogue_reads_what_was_converted(model: Model) -> None:
+    assert [variant.attention.value for variant in model.variants] == ["ORIGINAL", "SPLIT_EINSUM"]
+    assert (model.defaults.width, model.defaults.height, model.defaults.steps) == (16, 16, 4)
+    assert (model.defaults.guidance_scale, model.description) == (1.5, "Random noise.")
+    for variant in model.variants:
+        assert (variant.config.scaling_factor, variant.config.prediction_type) == (0.5, "v_prediction")
+        assert variant.config.pad_token == "<|endoftext|>"
+
+
+def test_packages_keep_apple_s_contract(model: Model) -> None:
+    contract = {
+        "text_encoder": ({"input_ids": ((1, 77), "float32")}, {"last_hidden_state", "pooled_outputs"}),
+        "unet": (
+            {
+                "sample": ((2, 4, 8, 8), "float16"),
+                "timestep": ((2,), "float16"),
+                "encoder_hidden_states": ((2, 48, 1, 77), "float16"),
+            },
+            {"noise_pred"},
+        ),
+        "vae_decoder": ({"z": ((1, 4, 8, 8), "float16")}, {"image"}),
+        "vae_encoder": ({"x": ((1, 3, 16, 16), "float16")}, {"latent"}),
+    }
+    for variant in model.variants:
+        for component, (inputs, outputs) in contract.items():
+            loaded = load(variant.components[component])
+            assert {name: (spec.shape, spec.dtype) for name, spec in loaded.inputs.items()} == inputs
+            assert {name: spec.dtype for name, spec in loaded.outputs.items()} == dict.fromkeys(outputs, "float32")
+
+
+def test_only_split_attention_is_made_of_einsums(model: Model) -> None:
+    for variant in model.variants:
+        split = variant.attention is AttentionVariant.SPLIT_EINSUM
+        assert has_operation(variant.components["unet"], "einsum") is split
+
+
+def test_the_same_weights_give_the_same_bytes(model: Model, checkpoint: Path, tmp_path: Path) -> None:
+    first = model.variants[0].components["unet"]
+    again = tmp_path / "unet.mlpackage"
+    (unet,) = (
+        part for part in components(load_checkpoint(checkpoint), AttentionVariant.ORIGINAL) if part.name == "unet"
+    )
+    save_package(unet, again)
+
+    files = [file.relative_to(first) for file in package_files(first)]
+    assert [file.name for file in files] == ["model.mlmodel", "weight.bin", "Manifest.json"]
+    assert all((again / file).read_bytes() == (first / file).read_bytes() for file in files)
+
+
+def test_a_package_that_computes_something_else_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    unet = sharpened(load_checkpoint(checkpoint).unet)
+    original = Unet(unet, AttentionVariant.ORIGINAL)
+    unscaled = Unet(unet, AttentionVariant.SPLIT_EINSUM)
+    for module in unscaled.modules():
+        if isinstance(module, SplitEinsumAttention):
+            module.scale = 1.0
+    inputs = {
+        "sample": torch.randn(2, 4, 8, 8),
+        "timestep": torch.tensor([500.0, 500.0]),
+        "encoder_hidden_states": torch.randn(2, 48, 1, 77),
+    }
+    package = tmp_path / "unet.mlpackage"
+    save_package(Component("unet", unscaled, inputs, ("noise_pred",)), package)
+
+    with pytest.raises(ConversionError, match="it would make other images"):
+        verify(Component("unet", original, inputs, ("noise_pred",)), package)
+
+
+def test_each_token_sees_itself_and_those_before_it(model: Model, checkpoint: Path) -> None:
+    text_encoder = load(model.variants[0].components["text_encoder"])
+    tokens = torch.randint(0, 700, (1, 77), generator=torch.Generator().manual_seed(3)).float().numpy()
+    before = text_encoder.predict({"input_ids": tokens})["last_hidden_state"]
+    tokens[0, 40] = 5
+    after = text_encoder.predict({"input_ids": tokens})["last_hidden_state"]
+
+    assert relative_difference(after[0, :40], before[0, :40]) == 0
+    assert relative_difference(after[0, 40], before[0, 40]) > 0.01
+    assert MASKED > -65504, "float16 holds it"
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
+    result = convert(tmp_path, tmp_path / "out")
+
+    assert result.exit_code == 1
+    assert "scheduler_config.json is missing" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_checkpoint_without_weights_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    hollow = tmp_path / "hollow"
+    shutil.copytree(checkpoint, hollow, ignore=shutil.ignore_patterns("diffusion_pytorch_model.safetensors"))
+    result = convert(hollow, tmp_path / "out")
+
+    assert result.exit_code == 1
+    assert "cannot be read as a diffusers folder" in result.output
+
+
+def test_a_checkpoint_without_its_tokenizer_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    partial = tmp_path / "partial"
+    shutil.copytree(checkpoint, partial, ignore=shutil.ignore_patterns("vocab.json"))
+    result = convert(partial, tmp_path / "out", "--attention", "original")
+
+    assert result.exit_code == 1
+    assert "vocab.json is missing" in result.output
+
+
+def test_an_unknown_attention_is_answered_with_the_known_ones(checkpoint: Path, tmp_path: Path) -> None:
+    result = convert(checkpoint, tmp_path, "--attention", "original,flash")
+
+    assert result.exit_code == 2
+    assert "flash is not one of original, split-einsum" in result.output
+
+
+def test_coremltools_is_left_as_it_was_found(model: Model) -> None:
+    from coremltools.converters.mil.frontend.torch import ops
+
+    cast: Any = ops._cast
+    assert cast.__module__ == ops.__name__
