@@ -107,7 +107,9 @@ class Loop:
         deadline = next_deadline(self._state)
         wait = TICK_SECONDS if deadline is None else min(TICK_SECONDS, max(0.0, deadline - self._clock.now()))
         try:
-            batch = [await asyncio.wait_for(self._inbox.get(), wait)]
+            # Not wait_for: in Python 3.11 it can swallow a cancellation that comes together with an item.
+            async with asyncio.timeout(wait):
+                batch = [await self._inbox.get()]
         except TimeoutError:
             return []
         while not self._inbox.empty():

@@ -71,7 +71,7 @@ async def watch(
                     if progress.get(step.attempt_number) != step:
                         yield WatchEvent(last, now, step)
                 progress = {step.attempt_number: step for step in moving}
-            if latest != view:
+            if latest != view or latest.state.is_final:
                 view = latest
                 yield WatchEvent(last, now, view)
             if view.state.is_final:

@@ -215,7 +215,9 @@ async def test_pausing_lets_the_current_image_finish_and_starts_nothing_until_th
 async def test_a_drained_worker_gets_nothing_new_until_it_is_resumed_even_over_a_restart(tmp_path: Path) -> None:
     async with farm(tmp_path) as (coordinator, engine):
         engine.join()
-        await coordinator.jobs(frozenset(), None, None, 1)
+        async with asyncio.timeout(5):
+            while not await coordinator.workers():
+                await asyncio.sleep(0.01)
         assert (await coordinator.drain_worker("w", now=False)).state is WorkerState.DRAINING
         with pytest.raises(WorkerNotFoundError):
             await coordinator.drain_worker("nobody", now=False)
