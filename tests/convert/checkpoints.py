@@ -63,7 +63,11 @@ def small_checkpoint(folder: Path) -> Path:
         sample_size=16,
         scaling_factor=0.5,
     )
-    for name, part in (("text_encoder", CLIPTextModel(text_config)), ("unet", small_unet()), ("vae", autoencoder)):
+    for name, part in (
+        ("text_encoder", CLIPTextModel(text_config)),
+        ("unet", sharpened(small_unet())),
+        ("vae", autoencoder),
+    ):
         part.save_pretrained(folder / name)
     for name in ("tokenizer", "scheduler"):
         shutil.copytree(SHAPES_CHECKPOINT / name, folder / name)

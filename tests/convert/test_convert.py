@@ -1,6 +1,7 @@
 """From a diffusers folder to packages that a catalogue finds and that compute what the checkpoint does."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from farm.catalogue import Catalogue
 from farm.catalogue.packages import has_operation, package_files
 from farm.convert.__main__ import main
 from farm.convert.attention import SplitEinsumAttention
-from farm.convert.check import relative_difference, verify
-from farm.convert.components import MASKED, Component, Unet, components, load_checkpoint
+from farm.convert.check import TOLERANCE, relative_difference, verify
+from farm.convert.components import MASKED, components, load_checkpoint
 from farm.convert.packages import save_package
 from farm.domain import AttentionVariant, Model
 from farm.errors import ConversionError
 from farm.runtime.portable import load
-from tests.convert.checkpoints import sharpened, small_checkpoint
+from tests.convert.checkpoints import small_checkpoint
 
 
 def convert(checkpoint: Path, out: Path, *options: str) -> Result:
@@ -93,23 +94,29 @@ def test_the_same_weights_give_the_same_bytes(model: Model, checkpoint: Path, tm
     assert all((again / file).read_bytes() == (first / file).read_bytes() for file in files)
 
 
-def test_a_package_that_computes_something_else_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    unet = sharpened(load_checkpoint(checkpoint).unet)
-    original = Unet(unet, AttentionVariant.ORIGINAL)
-    unscaled = Unet(unet, AttentionVariant.SPLIT_EINSUM)
-    for module in unscaled.modules():
+def use_wrong_scale(attention: SplitEinsumAttention) -> None:
+    attention.scale = 1.0
+
+
+def drop_a_head(attention: SplitEinsumAttention) -> None:
+    with torch.no_grad():
+        attention.out.weight[:, : attention.out.in_channels // attention.heads] = 0
+
+
+@pytest.mark.parametrize("mistake", [use_wrong_scale, drop_a_head])
+def test_a_package_that_computes_something_else_than_the_checkpoint_is_refused(
+    model: Model, checkpoint: Path, mistake: Callable[[SplitEinsumAttention], None]
+) -> None:
+    package = model.variants[1].components["unet"]
+    parts = components(load_checkpoint(checkpoint), AttentionVariant.SPLIT_EINSUM)
+    (unet,) = (part for part in parts if part.name == "unet")
+    assert verify(unet, package) < 0.1 * TOLERANCE
+    for module in unet.module.modules():
         if isinstance(module, SplitEinsumAttention):
-            module.scale = 1.0
-    inputs = {
-        "sample": torch.randn(2, 4, 8, 8),
-        "timestep": torch.tensor([500.0, 500.0]),
-        "encoder_hidden_states": torch.randn(2, 48, 1, 77),
-    }
-    package = tmp_path / "unet.mlpackage"
-    save_package(Component("unet", unscaled, inputs, ("noise_pred",)), package)
+            mistake(module)
 
     with pytest.raises(ConversionError, match="it would make other images"):
-        verify(Component("unet", original, inputs, ("noise_pred",)), package)
+        verify(unet, package)
 
 
 def test_each_token_sees_itself_and_those_before_it(model: Model, checkpoint: Path) -> None:
