@@ -24,6 +24,8 @@ CODES: Mapping[type[errors.FarmError], grpc.StatusCode] = {
     errors.FarmError: grpc.StatusCode.INTERNAL,
     errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.RequestIdReusedError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.SubmissionUnderWayError: grpc.StatusCode.ABORTED,
+    errors.BatchFileError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.JobNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.ImageNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.WorkerNotFoundError: grpc.StatusCode.NOT_FOUND,
@@ -33,6 +35,7 @@ CODES: Mapping[type[errors.FarmError], grpc.StatusCode] = {
     errors.ArtifactError: grpc.StatusCode.DATA_LOSS,
     errors.JournalError: grpc.StatusCode.INTERNAL,
     errors.PackageError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ConversionError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.FeedError: grpc.StatusCode.INTERNAL,
     errors.PipelineError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ImageFailedError: grpc.StatusCode.INTERNAL,
@@ -43,6 +46,7 @@ CODES: Mapping[type[errors.FarmError], grpc.StatusCode] = {
 """A class that is not listed has the code of its nearest listed ancestor."""
 
 _RETRY_SECONDS: Mapping[grpc.StatusCode, int] = {
+    grpc.StatusCode.ABORTED: 1,
     grpc.StatusCode.UNAVAILABLE: 5,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 30,
 }

@@ -76,13 +76,15 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and exits. What goes wrong is told in a paragraph, never in a traceback."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a farm that was started is stopped either way
+    for signal_number in (signal.SIGINT, signal.SIGTERM):  # either stops what was started, also in the background
+        signal.signal(signal_number, signal.default_int_handler)
     try:
         sys.exit(cli(arguments, prog_name="farm", standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe had enough, as `head` does
         sys.stderr.close()

@@ -3,7 +3,7 @@
 import re
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,9 @@ def submit(
     with Client(address) as client:
         batch = _Batch(_rows(file, prompts, ending))
         try:
-            job = client.submit(batch, labels=_parse_labels(labels), pin=pin, **options)
+            with console(error=True).status("Sending ...") as status:
+                batch.on_thousand = lambda count: status.update(f"Sending ... {count:,} prompts")
+                job = client.submit(batch, labels=_parse_labels(labels), pin=pin, **options)
         except InvalidRequestError as error:
             raise batch.located(error, file or "the prompts") from None
         if not as_json:
@@ -121,9 +123,13 @@ class _Batch:
     def __init__(self, rows: Iterable[Row]) -> None:
         self._rows = rows
         self._lines = array("Q")
+        self.on_thousand: Callable[[int], object] = lambda _: None
+        """Told how many rows were read, after each thousand."""
 
     def __iter__(self) -> Iterator[ImageSpec]:
-        for row in self._rows:
+        for count, row in enumerate(self._rows):
+            if count % 1000 == 0:
+                self.on_thousand(count)
             self._lines.append(row.line)
             yield row.spec
 

@@ -1,0 +1,63 @@
+"""The error table."""
+
+from collections.abc import Iterator
+
+import pytest
+from google.rpc import error_details_pb2
+
+import farm.errors
+from farm.api.status import CODES, to_status
+from farm.errors import DeviceBusyError, FarmError, InvalidRequestError, JobNotFoundError, UnsupportedOperationsError
+
+
+def tree(cls: type[FarmError]) -> Iterator[type[FarmError]]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from tree(child)
+
+
+def test_every_error_of_the_farm_has_a_code_by_itself_or_by_an_ancestor_other_than_the_root() -> None:
+    own = [cls for cls in tree(FarmError) if cls.__module__ == farm.errors.__name__ and cls is not FarmError]
+    assert len(own) > 10
+    for cls in own:
+        assert any(ancestor in CODES for ancestor in cls.__mro__[: cls.__mro__.index(FarmError)]), cls
+
+
+def test_no_two_errors_share_a_reason() -> None:
+    reasons = [cls.reason for cls in tree(FarmError) if cls.__module__ == farm.errors.__name__]
+    assert len(set(reasons)) == len(reasons)
+
+
+def details(error: FarmError) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for packed in to_status(error).details:
+        for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
+            message = kind()
+            if packed.Unpack(message):
+                found[kind.__name__] = message
+    return found
+
+
+def test_a_status_carries_the_message_the_reason_and_the_variables() -> None:
+    error = JobNotFoundError("There is no job x.", job="x")
+    status = to_status(error)
+    (info,) = details(error).values()
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert (status.code, status.message) == (5, "There is no job x.")
+    assert (info.reason, info.domain, dict(info.metadata)) == ("JOB_NOT_FOUND", "farm", {"job": "x"})
+
+
+def test_what_a_client_may_try_again_says_when() -> None:
+    assert set(details(DeviceBusyError("busy"))) == {"ErrorInfo", "RetryInfo"}
+    assert set(details(UnsupportedOperationsError("no"))) == {"ErrorInfo"}
+
+
+@pytest.mark.parametrize("count", [1, 3, 100_000])
+def test_wrong_fields_are_named_and_never_outgrow_what_trailers_can_carry(count: int) -> None:
+    violations = dict.fromkeys((f"entries[{index}].steps" for index in range(count)), "x" * 10_000)
+    error = InvalidRequestError("wrong", violations)
+    (bad_request,) = [found for found in details(error).values() if isinstance(found, error_details_pb2.BadRequest)]
+    named = [violation.field for violation in bad_request.field_violations]
+    assert named == list(violations)[: len(named)]
+    assert len(named) == min(count, 20)
+    assert to_status(error).ByteSize() < 6000

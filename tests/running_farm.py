@@ -1,0 +1,71 @@
+"""A whole farm in a thread of the test's process: real coordinator, journal and gRPC server; a renderer of squares."""
+
+import asyncio
+import queue
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.api.server import Server
+from farm.catalogue import Catalogue
+from farm.coordinator.coordinator import Coordinator
+from farm.coordinator.engine import LocalEngine
+from farm.worker.null_renderer import NullRenderer
+
+TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningFarm:
+    """Where a farm listens, its state folder and coordinator for what the API cannot do, and how to stop it."""
+
+    address: str
+    state: Path
+    coordinator: Coordinator
+    stop: Callable[[], object]
+
+
+@contextmanager
+def running_farm(
+    state: Path,
+    *,
+    address: str = "127.0.0.1:0",
+    seconds_per_image: float = 0.0,
+    failures: Mapping[int, int] | None = None,
+) -> Iterator[RunningFarm]:
+    """Runs a farm until the block ends.
+
+    Args:
+        state: The state folder; the cache of digests is beside it.
+        address: Where to listen; any free port if nothing is said.
+        seconds_per_image: How long the renderer takes.
+        failures: How often each image, by index, fails.
+    """
+    catalogue = Catalogue(cache=state.parent / "digests.json")
+    renderer = NullRenderer(
+        catalogue.models(), seconds_per_image=seconds_per_image, report_steps=True, failures=failures
+    )
+    ready: queue.Queue[RunningFarm | None] = queue.Queue()
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with Coordinator.open(state, catalogue, LocalEngine(renderer)) as coordinator:
+            server = await Server.start(address, coordinator, catalogue)
+            ready.put(RunningFarm(server.address, state, coordinator, lambda: loop.call_soon_threadsafe(stop.set)))
+            await stop.wait()
+            await server.stop(grace_seconds=0.1)
+
+    with ThreadPoolExecutor(1, "farm") as thread:
+        done = thread.submit(asyncio.run, run())
+        done.add_done_callback(lambda _: ready.put(None))
+        farm = ready.get(timeout=TIMEOUT_SECONDS)
+        if farm is not None:
+            try:
+                yield farm
+            finally:
+                farm.stop()
+                done.result(TIMEOUT_SECONDS)
+        done.result()
