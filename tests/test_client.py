@@ -1,0 +1,206 @@
+"""The Python client, against a real farm."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from farm import Client
+from farm.domain import ChipClass, ImageSpec, ImageState, JobState, Pin
+from farm.errors import (
+    ImageNotFoundError,
+    InvalidRequestError,
+    JobNotFoundError,
+    ModelNotFoundError,
+    UnreachableError,
+    WrongStateError,
+)
+from tests.running_farm import RunningFarm, running_farm
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
+    with running_farm(tmp_path_factory.mktemp("farm") / "state") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(farm: RunningFarm) -> Iterator[Client]:
+    with Client(farm.address) as connected:
+        yield connected
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Client]:
+    """A farm that takes its time over each image."""
+    with running_farm(tmp_path / "state", seconds_per_image=0.2) as running, Client(running.address) as connected:
+        yield connected
+
+
+def test_prompts_go_in_and_finished_images_come_out_one_by_one(client: Client) -> None:
+    job = client.submit(["a red circle", "a blue star"], steps=3, seed=11)
+    images = {image.index: image for image in job.images()}
+    assert {index: (image.spec.prompt, image.spec.steps, image.seed) for index, image in images.items()} == {
+        0: ("a red circle", 3, 11),
+        1: ("a blue star", 3, 12),
+    }
+    assert job.state is JobState.SUCCEEDED
+    assert job.png(1).startswith(b"\x89PNG")
+
+
+def test_one_prompt_is_a_batch_of_one_and_entries_may_say_more_than_a_prompt(client: Client) -> None:
+    assert client.submit("a red circle").message.image_count == 1
+    job = client.submit(iter([ImageSpec(prompt="a", steps=2), "b"]), steps=5)
+    job.wait()
+    assert [image.spec.steps for page in job.list_images() for image in page] == [2, 5]
+
+
+def test_a_pin_and_labels_travel_with_the_job(client: Client) -> None:
+    job = client.submit("a", labels={"project": "x"}, pin=Pin(chip_class=ChipClass.CPU), priority=3)
+    spec = job.refresh().message.spec
+    assert (dict(spec.labels), spec.pin.chip_class, spec.priority) == ({"project": "x"}, 3, 3)
+
+
+def test_wrong_fields_come_back_as_the_error_that_the_farm_raised(client: Client) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        client.submit(["fine", ImageSpec(prompt="a", steps=0)])
+    assert list(refused.value.violations) == ["entries[1].steps"]
+    with pytest.raises(ModelNotFoundError, match="shapes"):
+        client.submit("a", model="nothing")
+    with pytest.raises(JobNotFoundError):
+        client.job("nothing")
+
+
+def test_a_batch_that_cannot_be_read_to_its_end_is_not_submitted_and_its_failure_is_raised(client: Client) -> None:
+    def entries() -> Iterator[str]:
+        yield from ["a"] * 2500
+        raise OSError("the disk is gone")
+
+    before = len(list(client.jobs()))
+    with pytest.raises(OSError, match="the disk is gone"):
+        client.submit(entries())
+    assert len(list(client.jobs())) == before
+
+
+def test_jobs_can_be_listed_by_state(client: Client) -> None:
+    job = client.submit("a")
+    job.wait()
+    assert job.name in [listed.name for listed in client.jobs([JobState.SUCCEEDED])]
+    assert job.name not in [listed.name for listed in client.jobs([JobState.RUNNING, JobState.PENDING])]
+
+
+def test_an_image_that_is_not_there_has_no_png(client: Client) -> None:
+    job = client.submit("a")
+    job.wait()
+    with pytest.raises(ImageNotFoundError):
+        job.png(1)
+
+
+def test_workers_and_models_are_listed(client: Client) -> None:
+    assert [worker.name for worker in client.workers()] == ["workers/local"]
+    assert [model.name for model in client.models()] == ["models/shapes"]
+
+
+def test_a_job_can_be_paused_resumed_and_cancelled(slow: Client) -> None:
+    job = slow.submit(["a"] * 500)
+    assert job.pause().state is JobState.PAUSED
+    assert job.resume().state in (JobState.RUNNING, JobState.PENDING)
+    assert job.set_priority(7).message.priority == 7
+    assert job.explain().workers[0].worker == "workers/local"
+    job.cancel()
+    assert job.wait() is JobState.CANCELLED
+    with pytest.raises(WrongStateError):
+        job.pause()
+    job.delete()
+    with pytest.raises(JobNotFoundError):
+        job.refresh()
+
+
+def test_a_failed_image_is_told_with_its_reason_and_can_be_rendered_again(tmp_path: Path) -> None:
+    with running_farm(tmp_path / "state", failures={1: 1000}) as running, Client(running.address) as client:
+        job = client.submit(["a", "b", "c"])
+        images = {image.index: image for image in job.images()}
+        assert [bool(images[index].sha256) for index in range(3)] == [True, False, True]
+        assert images[1].error.message
+        assert (job.state, job.message.failed_count) == (JobState.SUCCEEDED, 1)
+        assert job.download(tmp_path / "out") == 2
+        lines = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
+        assert [json.loads(line)["file"] for line in lines] == ["000000.png", None, "000002.png"]
+        assert not job.retry().state.is_final
+        job.wait()
+        assert [len(page) for page in job.list_images([ImageState.FAILED])] == [1]
+
+
+def test_a_download_can_be_repeated_while_the_job_runs_and_fetches_each_image_once(
+    slow: Client, tmp_path: Path
+) -> None:
+    job = slow.submit(["a"] * 5)
+    fetched: list[None] = []
+    images = job.images()
+    next(images)
+    assert 1 <= job.download(tmp_path, lambda: fetched.append(None)) < 5
+    job.wait()
+    assert job.download(tmp_path, lambda: fetched.append(None)) == 5
+    assert len(fetched) == 5
+    assert [path.name for path in sorted(tmp_path.glob("0*.png"))] == [f"{index:06d}.png" for index in range(5)]
+
+
+def test_a_watch_goes_on_over_a_restart_of_the_farm_and_tells_of_every_image_once(tmp_path: Path) -> None:
+    """Rules out a client that forgets, or repeats, what was settled around the restart."""
+    address = f"unix:{tmp_path}/farm.sock"
+    indices: list[int] = []
+    with Client(address) as client:
+        with running_farm(tmp_path / "state", address=address, seconds_per_image=0.02):
+            job = client.submit(["a"] * 100)
+            reader = threading.Thread(target=lambda: indices.extend(image.index for image in job.images()))
+            reader.start()
+            while job.refresh().message.succeeded_count < 10:
+                time.sleep(0.02)
+        assert reader.is_alive()
+        with running_farm(tmp_path / "state", address=address, seconds_per_image=0.005):
+            reader.join(30)
+    assert sorted(indices) == list(range(100))
+
+
+def test_a_download_goes_on_over_a_restart_of_the_farm(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/farm.sock"
+    with Client(address) as client:
+        with running_farm(tmp_path / "state", address=address):
+            job = client.submit(["a"] * 600)
+            job.wait()
+            images = job.pngs()
+            received = [next(images)[0].index]
+        with running_farm(tmp_path / "state", address=address):
+            received += [image.index for image, _ in images]
+    assert received == list(range(600))
+
+
+def test_a_farm_that_is_not_there_is_told_at_once_with_what_to_do(tmp_path: Path) -> None:
+    with Client(f"unix:{tmp_path}/nobody.sock") as client:
+        began = time.monotonic()
+        for call in (lambda: list(client.jobs()), lambda: client.submit("a")):
+            with pytest.raises(UnreachableError, match=re.escape("nobody.sock. Start one on this machine with `farm")):
+                call()
+        assert time.monotonic() - began < 5
+
+
+def test_a_watch_gives_up_when_the_farm_stays_away(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/farm.sock"
+    with Client(address, patience_seconds=0.5) as client:
+        with running_farm(tmp_path / "state", address=address, seconds_per_image=1.0):
+            job = client.submit(["a"] * 100)
+            events = job.watch()
+            next(events)
+        with pytest.raises(UnreachableError):
+            list(events)
+
+
+def test_importing_the_package_loads_neither_grpc_nor_numpy() -> None:
+    script = "import sys, farm; print(sorted({'grpc', 'numpy', 'google'} & set(sys.modules))); from farm import Client"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
