@@ -6,32 +6,29 @@ every step and its pixels within 40 dB. So that a passed check means something, 
 well, and it must refuse them.
 """
 
+import argparse
 import dataclasses
-import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.references import PREDICTIONS, REFERENCES, DiffusersPipeline, PredictionType, Trace, predict_as
 from benchmarks.report import report
 from farm.catalogue.catalogue import BUNDLED, Catalogue
 from farm.diffusion.noise import Latents, TorchRandomSource
 from farm.diffusion.pipeline import Pipeline
-from farm.diffusion.samplers import SAMPLERS
 from farm.domain import AttentionVariant, ComputeUnit, DiffusionConfig, ModelVariant, RenderSpec
 from farm.runtime.base import Array, LoadedModel, Runtime, TensorSpec
-
-CHECKPOINT = Path(__file__).parent.parent / "examples" / "shapes" / "model"
-
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
+from farm.runtime.portable import PortableRuntime
 
 LATENT_ERROR_GOAL = 1e-2
 PSNR_GOAL = 40.0
+
+SEEDS = (1, 2, 3)
 
 SPEC = RenderSpec(
     prompt="a large yellow star on a blue background",
@@ -43,14 +40,6 @@ SPEC = RenderSpec(
     guidance_scale=3.0,
     sampler="dpmpp-2m",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """One render: the latents after each step in the form x0 + sigma·noise, and the pixels."""
-
-    latents: Sequence[Latents]
-    pixels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,124 +60,10 @@ class Agreement:
         return self.latent_error <= LATENT_ERROR_GOAL and self.psnr >= PSNR_GOAL
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """The scheduler of diffusers that a sampler follows.
-
-    Attributes:
-        scheduler: Name of its class.
-        variance_preserving: Whether its latents are (x0 + sigma·noise) / √(1 + sigma²).
-        settings: What it is told beside the model's noise schedule.
-        step_ends: Indices of those of its calls that end a step, from the number of steps.
-        predictions: What networks may predict for it. It gets the epsilon that follows from what others predict.
-    """
-
-    scheduler: str
-    variance_preserving: bool
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    step_ends: Callable[[int], Iterable[int]] = range
-    predictions: tuple[str, ...] = PREDICTIONS
-
-
-def _family(name: str, reference: Reference) -> dict[str, Reference]:
-    """The references of a sampler at its three spacings."""
-    spacings = {"": {}, "-karras": {"use_karras_sigmas": True}, "-exponential": {"use_exponential_sigmas": True}}
-    return {
-        name + suffix: dataclasses.replace(reference, settings={**reference.settings, **setting})
-        for suffix, setting in spacings.items()
-    }
-
-
-# What Stable Diffusion's own configurations say; the defaults of these classes are other models'.
-_STABLE_DIFFUSION = {"set_alpha_to_one": False, "steps_offset": 1}
-
-REFERENCES: Mapping[str, Reference] = {
-    "ddim": Reference("DDIMScheduler", True, _STABLE_DIFFUSION | {"clip_sample": False}),
-    **_family("euler", Reference("EulerDiscreteScheduler", False)),
-    "euler-ancestral": Reference("EulerAncestralDiscreteScheduler", False, predictions=("epsilon", "v_prediction")),
-    # Heun's method calls twice a step, but once in the last.
-    **_family(
-        "heun",
-        Reference("HeunDiscreteScheduler", False, step_ends=lambda steps: (*range(1, 2 * steps - 2, 2), 2 * steps - 2)),
-    ),
-    **_family("dpmpp-2m", Reference("DPMSolverMultistepScheduler", True)),
-    **_family("dpmpp-2m-sde", Reference("DPMSolverMultistepScheduler", True, {"algorithm_type": "sde-dpmsolver++"})),
-    **_family("lms", Reference("LMSDiscreteScheduler", False)),
-    # Its first step calls twice. Of networks that predict v it averages v's of unlike noise levels, which the paper
-    # does not, so it gets their epsilon.
-    "pndm": Reference(
-        "PNDMScheduler",
-        True,
-        _STABLE_DIFFUSION | {"skip_prk_steps": True},
-        step_ends=lambda steps: range(1, steps + 1),
-        predictions=("epsilon",),
-    ),
-    **_family("unipc", Reference("UniPCMultistepScheduler", True)),
-    "lcm": Reference("LCMScheduler", True),
-}
-"""References by sampler. diffusers has none for dpmpp-2s-ancestral; the tests put its steps to its parts there."""
-
-
 def bundled_variant(cache: Path, attention: AttentionVariant = AttentionVariant.ORIGINAL) -> ModelVariant:
     """The bundled model in one form of attention; `cache` is where its digest is remembered."""
     variants = Catalogue([BUNDLED], cache).get("shapes").variants
     return next(variant for variant in variants if variant.attention is attention)
-
-
-def make_scheduler(reference: Reference, config: DiffusionConfig) -> Any:
-    """Makes diffusers' scheduler for a model, or for the epsilon that follows from what the model predicts."""
-    import diffusers
-
-    return getattr(diffusers, reference.scheduler)(
-        num_train_timesteps=config.train_steps,
-        beta_start=config.beta_start,
-        beta_end=config.beta_end,
-        beta_schedule=config.beta_schedule,
-        prediction_type=config.prediction_type if config.prediction_type in reference.predictions else "epsilon",
-        **reference.settings,
-    )
-
-
-class DiffusersPipeline:
-    """diffusers' own pipeline over the bundled checkpoint."""
-
-    def __init__(self, checkpoint: Path = CHECKPOINT) -> None:
-        import torch
-        from diffusers import StableDiffusionPipeline
-
-        self._pipeline = StableDiffusionPipeline.from_pretrained(
-            checkpoint, torch_dtype=torch.float32, safety_checker=None
-        )
-        self._pipeline.set_progress_bar_config(disable=True)
-
-    def trace(self, spec: RenderSpec, config: DiffusionConfig) -> Trace:
-        """Renders `spec` with the reference of its sampler."""
-        import torch
-
-        reference = REFERENCES[spec.sampler]
-        self._pipeline.scheduler = make_scheduler(reference, config)
-        calls: list[Latents] = []
-
-        def keep(_pipeline: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            calls.append(tensors["latents"].numpy().copy())
-            return tensors
-
-        result = self._pipeline(
-            spec.prompt,
-            negative_prompt=spec.negative_prompt,
-            width=spec.width,
-            height=spec.height,
-            num_inference_steps=spec.steps,
-            guidance_scale=spec.guidance_scale,
-            generator=torch.Generator().manual_seed(spec.seed),
-            callback_on_step_end=keep,
-            output_type="np",
-        )
-        latents = [calls[index] for index in reference.step_ends(spec.steps)]
-        if reference.variance_preserving:
-            sigmas = SAMPLERS[spec.sampler].schedule(config, spec.steps).sigmas[1:]
-            latents = [x * np.float32(math.hypot(sigma, 1.0)) for x, sigma in zip(latents, sigmas, strict=True)]
-        return Trace(latents, np.rint(result.images[0] * 255).astype(np.uint8))
 
 
 def trace(pipeline: Pipeline, spec: RenderSpec) -> Trace:
@@ -211,12 +86,17 @@ def compare(found: Trace, wanted: Trace) -> Agreement:
     return Agreement(max(errors), math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square))
 
 
+Predict = Callable[[Mapping[str, Array]], dict[str, Array]]
+Alter = Callable[[Predict, Mapping[str, Array]], dict[str, Array]]
+"""Predicts in another way than the model whose `predict` it is given."""
+
+
 @dataclass(frozen=True, slots=True)
 class AlteredRuntime:
-    """A runtime whose UNet is fed something else than the pipeline says, to show that the check notices."""
+    """A runtime whose UNet is another one than the package's."""
 
     runtime: Runtime
-    alter: Callable[[dict[str, Array]], dict[str, Array]]
+    alter: Alter
 
     @property
     def name(self) -> str:
@@ -242,7 +122,7 @@ class AlteredRuntime:
 @dataclass(frozen=True, slots=True)
 class _AlteredModel:
     model: LoadedModel
-    alter: Callable[[dict[str, Array]], dict[str, Array]]
+    alter: Alter
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -253,73 +133,106 @@ class _AlteredModel:
         return self.model.outputs
 
     def predict(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        return self.model.predict(self.alter(dict(feeds)))
+        return self.alter(self.model.predict, feeds)
 
 
-def shift_timestep(feeds: dict[str, Array], shift: int = 10) -> dict[str, Array]:
+def load(runtime: Runtime, variant: ModelVariant, alter: Alter | None = None) -> Pipeline:
+    """Loads the farm's pipeline, with another UNet if `alter` is given."""
+    return Pipeline.load(variant, AlteredRuntime(runtime, alter) if alter else runtime, ComputeUnit.CPU_ONLY)
+
+
+def load_predicting(
+    prediction_type: PredictionType, runtime: Runtime, variant: ModelVariant
+) -> tuple[Pipeline, DiffusionConfig]:
+    """Loads the farm's pipeline with a UNet that predicts something else, and says so."""
+    config = dataclasses.replace(variant.config, prediction_type=prediction_type)
+
+    def alter(predict: Predict, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        epsilon = predict(feeds)["noise_pred"]
+        sample, timestep = feeds["sample"].astype(np.float32), float(feeds["timestep"].flat[0])
+        return {"noise_pred": predict_as(prediction_type, sample, timestep, epsilon.astype(np.float32), config)}
+
+    return load(runtime, dataclasses.replace(variant, config=config), alter), config
+
+
+def shift_timestep(predict: Predict, feeds: Mapping[str, Array], shift: int = 10) -> dict[str, Array]:
     """Tells the UNet another timestep."""
-    return feeds | {"timestep": feeds["timestep"] + np.float32(shift)}
+    return predict({**feeds, "timestep": feeds["timestep"].astype(np.float32) + np.float32(shift)})
 
 
-def swap_guidance(feeds: dict[str, Array]) -> dict[str, Array]:
+def swap_guidance(predict: Predict, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """Puts the prompt where the negative prompt belongs, and the other way round."""
-    return feeds | {"encoder_hidden_states": feeds["encoder_hidden_states"][::-1].copy()}
+    return predict({**feeds, "encoder_hidden_states": feeds["encoder_hidden_states"][::-1].copy()})
 
 
-Make = Callable[[Runtime, ModelVariant], Pipeline]
-
-
-def load(runtime: Runtime, variant: ModelVariant) -> Pipeline:
-    """The pipeline as it is."""
-    return Pipeline.load(variant, runtime, ComputeUnit.CPU_ONLY)
-
-
-def _load_altered(
-    alter: Callable[[dict[str, Array]], dict[str, Array]], runtime: Runtime, variant: ModelVariant
-) -> Pipeline:
-    return load(AlteredRuntime(runtime, alter), variant)
-
-
-def _load_scaled(runtime: Runtime, variant: ModelVariant) -> Pipeline:
-    config = dataclasses.replace(variant.config, scaling_factor=variant.config.scaling_factor * 1.1)
-    return load(runtime, dataclasses.replace(variant, config=config))
-
-
-BROKEN: Mapping[str, tuple[Make, Mapping[str, Any]]] = {
-    "shifted timestep": (partial(_load_altered, shift_timestep), {}),
-    "swapped guidance order": (partial(_load_altered, swap_guidance), {}),
-    "another sampler": (load, {"sampler": "euler"}),
-    "wrong scale factor": (_load_scaled, {}),
-}
-"""Pipelines that the check must refuse: how each is loaded, and what of the spec is changed for it."""
+def render_broken(runtime: Runtime, variant: ModelVariant, spec: RenderSpec) -> dict[str, Trace]:
+    """Renders of four broken pipelines, which the check must refuse."""
+    scaled = dataclasses.replace(variant, config=dataclasses.replace(variant.config, scaling_factor=0.18215))
+    other = next(name for name in ("euler", "ddim") if name != spec.sampler)
+    return {
+        "shifted timestep": trace(load(runtime, variant, shift_timestep), spec),
+        "swapped guidance order": trace(load(runtime, variant, swap_guidance), spec),
+        "another sampler": trace(load(runtime, variant), dataclasses.replace(spec, sampler=other)),
+        "wrong scale factor": trace(load(runtime, scaled), spec),
+    }
 
 
 def main() -> None:
-    """Prints the agreement of each sampler, and the disagreement of each broken pipeline."""
-    import tempfile
-
-    from farm.runtime.portable import PortableRuntime
+    """Prints the agreement of each sampler and the refusal of each broken pipeline; writes the table if asked to."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--table", type=Path, help="file to write the agreements to, as Markdown")
+    table_file: Path | None = arguments.parse_args().table
 
     with tempfile.TemporaryDirectory() as cache:
         variant = bundled_variant(Path(cache) / "digests.json")
-    runtime, diffusers = PortableRuntime(), DiffusersPipeline()
-    pipeline = load(runtime, variant)
-    for sampler, seed in itertools.product(REFERENCES, (1, 2, 3)):
-        spec = dataclasses.replace(SPEC, sampler=sampler, seed=seed)
-        _report(f"{sampler}, seed {seed}", compare(trace(pipeline, spec), diffusers.trace(spec, variant.config)))
-    wanted = diffusers.trace(SPEC, variant.config)
-    for fault, (make, changes) in BROKEN.items():
-        agreement = compare(trace(make(runtime, variant), dataclasses.replace(SPEC, **changes)), wanted)
-        report("parity", f"{fault} is refused", float(not agreement.holds), "yes = 1", 1.0,
-               compared_with=f"latent error {agreement.latent_error:.2g}, {agreement.psnr:.1f} dB", smaller_is_better=False)  # fmt: skip
+    runtime, reference = PortableRuntime(), DiffusersPipeline()
+    rows = []
+    for prediction_type in PREDICTIONS:
+        pipeline, config = load_predicting(prediction_type, runtime, variant)
+        for sampler in REFERENCES:
+            specs = [dataclasses.replace(SPEC, sampler=sampler, seed=seed) for seed in SEEDS]
+            agreements = [compare(trace(pipeline, spec), reference.trace(spec, config)) for spec in specs]
+            worst = Agreement(max(a.latent_error for a in agreements), min(a.psnr for a in agreements))
+            _report(f"{sampler}, {prediction_type}", worst)
+            rows.append((sampler, prediction_type, worst))
+    wanted = reference.trace(SPEC, variant.config)
+    for fault, render in render_broken(runtime, variant, SPEC).items():
+        refused = compare(render, wanted)
+        measured = f"latent error {refused.latent_error:.2g}, {refused.psnr:.1f} dB"
+        report("parity", f"{fault} is refused", float(not refused.holds), "1 if refused", 1.0,
+               compared_with=measured, smaller_is_better=False)  # fmt: skip
+    if table_file:
+        table_file.write_text(_table(rows), encoding="utf-8")
 
 
-def _report(case: str, agreement: Agreement) -> None:
-    reference = "diffusers' StableDiffusionPipeline, torch float32"
-    report("parity", f"{case}: worst latent error of all steps", agreement.latent_error, "relative L2",
-           LATENT_ERROR_GOAL, compared_with=reference)  # fmt: skip
-    report("parity", f"{case}: pixels", min(agreement.psnr, 999.0), "dB PSNR",
-           PSNR_GOAL, compared_with=reference, smaller_is_better=False)  # fmt: skip
+def _report(case: str, worst: Agreement) -> None:
+    against = "diffusers' StableDiffusionPipeline, torch float32"
+    report("parity", f"{case}: latents, worst of all steps and seeds", worst.latent_error, "relative L2",
+           LATENT_ERROR_GOAL, compared_with=against, repeats=len(SEEDS))  # fmt: skip
+    report("parity", f"{case}: pixels, worst of all seeds", min(worst.psnr, 999.0), "dB PSNR",
+           PSNR_GOAL, compared_with=against, repeats=len(SEEDS), smaller_is_better=False)  # fmt: skip
+
+
+def _table(rows: Iterable[tuple[str, str, Agreement]]) -> str:
+    by_sampler: dict[str, list[str]] = {}
+    for sampler, _, worst in rows:
+        by_sampler.setdefault(sampler, []).append(f"{worst.latent_error:.1e}, {worst.psnr:.0f} dB")
+    return "\n".join(
+        [
+            "# Agreement with diffusers",
+            "",
+            "Generated by `python -m benchmarks.parity --table docs/parity.md`: the bundled model through the portable",
+            f"runtime beside diffusers' pipeline in torch float32, at {SPEC.steps} steps and guidance",
+            f"{SPEC.guidance_scale:g}, the worst of {len(SEEDS)} seeds. Relative L2 distance of the latents at any step; PSNR of the",
+            "pixels. The network predicts epsilon; what it implies stands in for networks of other types. diffusers has no",
+            "dpmpp-2s-ancestral; the tests make its steps of those of diffusers' singlestep solver.",
+            "",
+            f"| sampler | {' | '.join(PREDICTIONS)} |",
+            f"|---|{'---|' * len(PREDICTIONS)}",
+            *(f"| {sampler} | {' | '.join(cells)} |" for sampler, cells in by_sampler.items()),
+            "",
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from farm.diffusion.components import Hidden, TextEncoder, Unet, VaeDecoder
 from farm.diffusion.noise import Latents, NumpyRandomSource, RandomSource
 from farm.diffusion.prediction import denoiser, guide
 from farm.diffusion.samplers import SAMPLERS
+from farm.diffusion.schedule import Schedule
 from farm.diffusion.tokenizer import Tokenizer
 from farm.domain import SEED_LIMIT, ComputeUnit, ModelVariant, RenderSpec
 from farm.errors import ImageFailedError, PipelineError
@@ -126,9 +127,10 @@ class Pipeline:
             ImageFailedError: The result is not an image. Raised by the generator.
         """
         self._check(spec)
-        return self._steps(spec, random_source(spec.seed))
+        schedule = SAMPLERS[spec.sampler].schedule(self._variant.config, spec.steps)
+        return self._steps(spec, schedule, random_source(spec.seed))
 
-    def _steps(self, spec: RenderSpec, noise: RandomSource) -> Generator[Latents, None, Rendered]:
+    def _steps(self, spec: RenderSpec, schedule: Schedule, noise: RandomSource) -> Generator[Latents, None, Rendered]:
         self._on_stage(Stage.ENCODE)
         guided = spec.guidance_scale > 1
         prompts = {"negative prompt": spec.negative_prompt, "prompt": spec.prompt}
@@ -136,16 +138,14 @@ class Pipeline:
         self._unet.condition([prompt.hidden for prompt in encoded.values()])
 
         self._on_stage(Stage.DENOISE)
-        config, sampler = self._variant.config, SAMPLERS[spec.sampler]
-        schedule = sampler.schedule(config, spec.steps)
 
         def predict(latents: Latents, timestep: float) -> Latents:
             *unconditional, conditional = self._unet.predict(latents, timestep)
             return guide(unconditional[0], conditional, spec.guidance_scale) if guided else conditional
 
         start = noise.normal(self._unet.latent_shape) * np.float32(schedule.noise_scale)
-        denoise = denoiser(predict, schedule, config.prediction_type)
-        for step, x in enumerate(sampler.solve(denoise, start, schedule.sigmas, noise), 1):
+        denoise = denoiser(predict, schedule, self._variant.config.prediction_type)
+        for step, x in enumerate(SAMPLERS[spec.sampler].solve(denoise, start, schedule.sigmas, noise), 1):
             _check_finite(x, f"step {step} of {spec.steps}")
             yield x
 

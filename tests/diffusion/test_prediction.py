@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.parity import PREDICTIONS
+from benchmarks.references import PREDICTIONS
 from farm.diffusion.noise import Latents, NumpyRandomSource
 from farm.diffusion.prediction import denoiser, guide
 from farm.diffusion.samplers import SAMPLERS
@@ -34,7 +34,7 @@ def test_a_perfect_network_of_any_prediction_type_denoises_perfectly(prediction_
 
 
 def test_guidance_leads_away_from_the_unconditional_prediction() -> None:
-    unconditional, conditional = np.float32([1, 2]), np.float32([3, 1])
+    unconditional, conditional = np.array([1, 2], np.float32), np.array([3, 1], np.float32)
 
     np.testing.assert_array_equal(guide(unconditional, conditional, 1.0), conditional)
     np.testing.assert_array_equal(guide(unconditional, conditional, 2.0), [5, 0])

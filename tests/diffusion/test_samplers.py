@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.parity import PREDICTIONS, REFERENCES, make_scheduler
+from benchmarks.references import PREDICTIONS, REFERENCES, make_scheduler
 from farm.diffusion.noise import Latents, TorchRandomSource
 from farm.diffusion.prediction import denoiser
 from farm.diffusion.samplers import SAMPLERS
@@ -30,7 +30,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 def network(x: Latents, timestep: float) -> Latents:
     """A UNet's stand-in: bounded, not linear, and sensitive to the timestep."""
-    return np.float32(0.9) * np.tanh(np.float32(1.3) * x + np.float32(0.3 * math.sin(timestep / 200)))
+    bent: Latents = np.float32(0.9) * np.tanh(np.float32(1.3) * x + np.float32(0.3 * math.sin(timestep / 200)))
+    return bent
 
 
 def follow_diffusers(sampler: str, config: DiffusionConfig, steps: int) -> tuple[list[float], list[Latents]]:
@@ -64,8 +65,9 @@ def to_epsilon(output: Latents, x: Latents, timestep: float, config: DiffusionCo
     sigma = float(np.interp(timestep, np.arange(len(trained)), trained))
     alpha, spread = 1 / math.hypot(sigma, 1), sigma / math.hypot(sigma, 1)
     if config.prediction_type == "v_prediction":
-        return np.float32(alpha) * output + np.float32(spread) * x
-    return (x - np.float32(alpha) * output) / np.float32(spread)
+        return alpha * output + spread * x
+    picture: Latents = alpha * output
+    return (x - picture) / spread
 
 
 def run(sampler: str, config: DiffusionConfig, steps: int) -> tuple[Schedule, list[Latents]]:

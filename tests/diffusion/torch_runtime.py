@@ -6,10 +6,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from benchmarks.parity import CHECKPOINT
+from benchmarks.references import CHECKPOINT
 from farm.domain import ComputeUnit
 from farm.runtime.base import Array, LoadedModel, TensorSpec
 
@@ -55,15 +54,20 @@ class TorchRuntime:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def load(self, package: Path, _compute_unit: ComputeUnit) -> LoadedModel:
-        makers = {"text_encoder": self._text_encoder, "unet": self._unet, "vae_decoder": self._vae_decoder}
+        makers: Mapping[str, Callable[[], TorchModel]] = {
+            "text_encoder": self._text_encoder,
+            "unet": self._unet,
+            "vae_decoder": self._vae_decoder,
+        }
         (component,) = (name for name in makers if package.stem.endswith(name))
-        return self.altered.get(component, lambda model: model)(makers[component]())
+        model: TorchModel = makers[component]()
+        return self.altered[component](model) if component in self.altered else model
 
     @cached_property
     def _parts(self) -> Any:
         from diffusers import StableDiffusionPipeline
 
-        return StableDiffusionPipeline.from_pretrained(CHECKPOINT, torch_dtype=torch.float32, safety_checker=None)
+        return StableDiffusionPipeline.from_pretrained(CHECKPOINT, dtype=torch.float32, safety_checker=None)
 
     def _text_encoder(self) -> TorchModel:
         names = ["last_hidden_state", "pooled_outputs"][: 1 + self.pooled]
@@ -105,6 +109,6 @@ def constant_output(value: float, model: TorchModel) -> TorchModel:
     """The model with `value` all over its outputs, whatever it is fed."""
 
     def run(**feeds: torch.Tensor) -> list[torch.Tensor]:
-        return [torch.full_like(result, np.float32(value)) for result in model.run(**feeds)]
+        return [torch.full_like(result, value) for result in model.run(**feeds)]
 
     return TorchModel(model.inputs, model.outputs, run)
