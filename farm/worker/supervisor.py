@@ -72,7 +72,7 @@ class Supervisor:
         self._child: Child | None = None
         self._alarm: float | None = None  # the child's deadline; without a child, when the next one is started
         self._has_device = False
-        self._deaths = 0  # since an image was finished
+        self._deaths = 0  # since an image was finished or given up
         self._now_rendering: StageReport | None = None
         self._outstanding: dict[AttemptKey, Assignment] = {}
 

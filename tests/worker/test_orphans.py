@@ -58,9 +58,11 @@ def child_of(farm: subprocess.Popen[str], locks: Path) -> int:
     return holder.pid
 
 
-def seconds_until_gone(pid: int) -> float:
+def seconds_until_gone(pid: int, locks: Path) -> float:
+    """Waits until the process has ended and the device can be taken."""
     began = time.monotonic()
-    while is_alive(pid):
+    lock = DeviceLock("cpu", locks)
+    while is_alive(pid) or not lock.try_acquire():
         assert time.monotonic() - began < PATIENCE
         time.sleep(0.02)
     return time.monotonic() - began
@@ -72,8 +74,7 @@ def test_an_orphan_ends_at_once_and_frees_the_device(locks: Path, script: str) -
         wait_for_line(farm, "StageReport Stage.DENOISE")
         child = child_of(farm, locks)
         farm.kill()
-        assert seconds_until_gone(child) < 2
-    assert DeviceLock("cpu", locks).try_acquire()
+        assert seconds_until_gone(child, locks) < 2
 
 
 def test_an_idle_orphan_ends_at_once(locks: Path) -> None:
@@ -81,7 +82,7 @@ def test_an_idle_orphan_ends_at_once(locks: Path) -> None:
         wait_for_line(farm, "AttemptReport")
         child = child_of(farm, locks)
         farm.kill()
-        assert seconds_until_gone(child) < 2
+        assert seconds_until_gone(child, locks) < 2
 
 
 def test_an_orphan_that_hangs_with_the_gil_held_ends_at_its_deadline(locks: Path) -> None:
@@ -89,8 +90,7 @@ def test_an_orphan_that_hangs_with_the_gil_held_ends_at_its_deadline(locks: Path
         wait_for_line(farm, "StepReport", times=89)
         child = child_of(farm, locks)
         farm.kill()
-        assert seconds_until_gone(child) < 3
-    assert DeviceLock("cpu", locks).try_acquire()
+        assert seconds_until_gone(child, locks) < 3
 
 
 def test_an_interrupt_of_the_whole_terminal_leaves_the_child_to_its_host(locks: Path) -> None:

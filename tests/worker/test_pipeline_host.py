@@ -271,7 +271,7 @@ def test_a_child_that_the_system_has_stopped_is_ended_at_its_deadline(locks: Pat
 
 
 def test_an_idle_child_that_does_not_take_its_work_up_is_ended(locks: Path) -> None:
-    with scripted_host(deadlines=Deadlines(start=2)) as (host, reports):
+    with scripted_host(deadlines=Deadlines(start=3)) as (host, reports):
         assert_renders(host, reports, 1)
         os.kill(child_pid(locks), signal.SIGSTOP)
         host.render(assignment(2))
@@ -392,14 +392,14 @@ def test_a_second_host_on_the_machine_says_who_has_the_device_and_waits(locks: P
     with scripted_host() as (first, first_reports):
         assert_renders(first, first_reports, 1)
         owner = child_pid(locks)
-        with scripted_host(deadlines=Deadlines(start=1)) as (second, second_reports):
+        with scripted_host(deadlines=Deadlines(start=3)) as (second, second_reports):
             reason = second_reports.next(DeviceReport).reason
             assert f"another farm, process {owner}," in reason
             second.render(assignment(1))
             second.render(assignment(2))
             second.cancel(AttemptKey("job", 1))
             assert second_reports.end_of(1).state is AttemptState.CANCELLED
-            time.sleep(1.2)
+            time.sleep(3.2)
             first.stop()
             assert second_reports.end_of(2).state is AttemptState.SUCCEEDED
             devices = [report.reason for report in second_reports.seen if isinstance(report, DeviceReport)]
