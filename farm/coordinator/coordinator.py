@@ -17,7 +17,7 @@ from farm.coordinator.bulletin import Bulletin
 from farm.coordinator.clock import Clock
 from farm.coordinator.dispatcher import Dispatcher
 from farm.coordinator.engine import Engine
-from farm.coordinator.journal import JobRow
+from farm.coordinator.journal_reader import JobRow
 from farm.coordinator.loop import Change, Loop
 from farm.coordinator.storage import Storage
 from farm.coordinator.submission import Request, Submission
@@ -34,7 +34,8 @@ from farm.errors import (
 )
 from farm.scheduler import events as ev
 from farm.scheduler.ranges import RangeSet
-from farm.scheduler.state import FarmState, apply
+from farm.scheduler.state import FarmState
+from farm.scheduler.transitions import apply
 
 log = logging.getLogger(__name__)
 

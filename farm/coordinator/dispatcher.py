@@ -18,7 +18,8 @@ from farm.errors import StaleAttemptError
 from farm.reports import AttemptReport, ImageFailureReport, ImageReport, Report
 from farm.scheduler import events as ev
 from farm.scheduler.scheduler import judge
-from farm.scheduler.state import JOB_TRANSITIONS, FarmState
+from farm.scheduler.state import FarmState
+from farm.scheduler.transitions import JOB_TRANSITIONS
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from farm.coordinator.journal import Journal, Sequenced
 from farm.errors import FarmError, JournalError
 from farm.scheduler import events as ev
 from farm.scheduler.scheduler import decide, next_deadline
-from farm.scheduler.state import FarmState, apply
+from farm.scheduler.state import FarmState
+from farm.scheduler.transitions import apply
 
 log = logging.getLogger(__name__)
 

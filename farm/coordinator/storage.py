@@ -9,7 +9,8 @@ from typing import ParamSpec, TypeVar
 import filelock
 
 from farm.coordinator.artifacts import ArtifactStore
-from farm.coordinator.journal import Journal, JournalReader
+from farm.coordinator.journal import Journal
+from farm.coordinator.journal_reader import JournalReader
 from farm.errors import JournalError
 
 P = ParamSpec("P")

@@ -9,7 +9,8 @@ from typing import Self
 import msgspec
 
 from farm.coordinator.admission import entry_violations
-from farm.coordinator.journal import RequestRow, encode_spec
+from farm.coordinator.journal_file import encode_spec
+from farm.coordinator.journal_reader import RequestRow
 from farm.coordinator.loop import Loop
 from farm.coordinator.storage import Storage
 from farm.domain import ImageSpec, JobSpec, Model

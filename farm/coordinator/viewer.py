@@ -1,6 +1,6 @@
 """Makes the views: what is live from the state, what has ended from the journal."""
 
-from farm.coordinator.journal import ImageRow, JobRow
+from farm.coordinator.journal_reader import ImageRow, JobRow
 from farm.coordinator.views import (
     AttemptView,
     Committed,

@@ -3,11 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from farm.coordinator.journal import MIGRATIONS, Journal, JournalReader, decode_spec, encode_spec
+from farm.coordinator.journal import Journal
+from farm.coordinator.journal_file import MIGRATIONS, decode_spec, encode_spec
+from farm.coordinator.journal_reader import JournalReader
 from farm.domain import ImageSpec, ImageState, JobState
 from farm.errors import JournalError
 from farm.scheduler import events as ev
-from farm.scheduler.state import FarmState, apply
+from farm.scheduler.state import FarmState
+from farm.scheduler.transitions import apply
 from tests.builders import attempt_started, image_committed, job_opened
 
 

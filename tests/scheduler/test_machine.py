@@ -13,7 +13,8 @@ from farm.errors import FarmError, StaleAttemptError
 from farm.reports import AttemptReport, DeviceReport, ImageFailureReport
 from farm.scheduler import events as ev
 from farm.scheduler.scheduler import MAX_CRASHES, MAX_STRIKES, decide, judge
-from farm.scheduler.state import DEPTH, FarmState, LiveJob, apply
+from farm.scheduler.state import DEPTH, FarmState, LiveJob
+from farm.scheduler.transitions import apply
 from tests.builders import attempt_started, image_committed, job_opened, worker_facts
 
 WORKERS = ("w0", "w1", "w2")

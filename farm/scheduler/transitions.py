@@ -1,0 +1,318 @@
+"""`apply`: the only function that changes the state, and the tables of what may follow what.
+
+Two rules make the rest simple. Everything that affects the state comes in as an event: `apply` reads no clock and no
+disk, so replaying the journal gives the state again. And an event that must not happen raises and leaves the state as
+it was: what a late result or a foolish command would change is decided here, and nowhere else.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from farm.domain import AttemptKey, JobState
+from farm.errors import StaleAttemptError, WrongStateError
+from farm.scheduler import events as ev
+from farm.scheduler.ranges import RangeSet
+from farm.scheduler.state import Attempt, FarmState, LiveJob, Task, Worker
+
+JOB_TRANSITIONS: dict[tuple[JobState, type], JobState] = {
+    (JobState.PENDING, ev.AttemptStarted): JobState.RUNNING,
+    (JobState.RUNNING, ev.AttemptStarted): JobState.RUNNING,
+    (JobState.PENDING, ev.JobPaused): JobState.PAUSED,
+    (JobState.RUNNING, ev.JobPaused): JobState.PAUSED,
+    (JobState.PAUSED, ev.JobPaused): JobState.PAUSED,
+    # The next attempt makes it RUNNING again.
+    (JobState.PAUSED, ev.JobResumed): JobState.PENDING,
+    (JobState.PENDING, ev.JobResumed): JobState.PENDING,
+    (JobState.RUNNING, ev.JobResumed): JobState.RUNNING,
+    (JobState.PENDING, ev.JobCancelled): JobState.CANCELLING,
+    (JobState.RUNNING, ev.JobCancelled): JobState.CANCELLING,
+    (JobState.PAUSED, ev.JobCancelled): JobState.CANCELLING,
+    (JobState.CANCELLING, ev.JobCancelled): JobState.CANCELLING,
+}
+"""Where an event takes a job. A pair that is not here must not happen."""
+
+JOB_ENDINGS: dict[JobState, frozenset[JobState]] = {
+    JobState.PENDING: frozenset({JobState.SUCCEEDED, JobState.FAILED}),
+    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED}),
+    JobState.PAUSED: frozenset({JobState.SUCCEEDED, JobState.FAILED}),
+    JobState.CANCELLING: frozenset({JobState.CANCELLED}),
+}
+"""The final states that a job can reach from each live one. All images may be settled while a job is paused."""
+
+
+def apply(state: FarmState, event: ev.Event) -> None:
+    """Changes `state` by one event.
+
+    Raises:
+        StaleAttemptError: The event is of an attempt that no longer counts.
+        JobNotFoundError: The event is of a job that is not live.
+        WorkerNotFoundError: The event is of a worker that was never heard of.
+        WrongStateError: The job or worker is in a state that does not allow it. The state is as it was before.
+    """
+    _HANDLERS[type(event)](state, event)
+
+
+def _move_job(job: LiveJob, event: ev.JobPaused | ev.JobResumed | ev.JobCancelled | ev.AttemptStarted) -> None:
+    target = JOB_TRANSITIONS.get((job.state, type(event)))
+    if target is None:
+        raise WrongStateError(
+            f"Job {job.job_id} is {job.state.value}: {type(event).__name__} must not happen to it.",
+            job=job.job_id,
+            state=job.state.value,
+        )
+    job.state = target
+
+
+def _job_opened(state: FarmState, event: ev.JobOpened) -> None:
+    if event.job_id in state.jobs:
+        raise WrongStateError(f"Job {event.job_id} is live already.", job=event.job_id)
+    job = state.jobs[event.job_id] = LiveJob(
+        job_id=event.job_id,
+        spec=event.spec,
+        submitter=event.submitter,
+        priority=event.priority,
+        image_count=event.image_count,
+        pending=RangeSet(event.pending),
+        succeeded_count=event.succeeded_count,
+        next_attempt_number=event.next_attempt_number,
+        create_time=event.create_time,
+    )
+    _index_job(state, job)
+
+
+def _job_paused(state: FarmState, event: ev.JobPaused) -> None:
+    job = state.job(event.job_id)
+    _move_job(job, event)
+    job.reason = event.reason
+    _index_job(state, job)
+
+
+def _job_resumed(state: FarmState, event: ev.JobResumed) -> None:
+    job = state.job(event.job_id)
+    _move_job(job, event)
+    job.reason = ""
+    _index_job(state, job)
+
+
+def _job_prioritized(state: FarmState, event: ev.JobPrioritized) -> None:
+    state.job(event.job_id).priority = event.priority
+
+
+def _job_cancelled(state: FarmState, event: ev.JobCancelled) -> None:
+    job = state.job(event.job_id)
+    _move_job(job, event)
+    job.reason = event.reason
+    _index_job(state, job)
+
+
+def _job_ended(state: FarmState, event: ev.JobEnded) -> None:
+    job = state.job(event.job_id)
+    if event.state not in JOB_ENDINGS[job.state] or not job.is_settled:
+        raise WrongStateError(
+            f"Job {job.job_id} is {job.state.value} and cannot end as {event.state.value} now.",
+            job=job.job_id,
+            state=job.state.value,
+        )
+    del state.jobs[event.job_id]
+    del state.settled[event.job_id]
+
+
+def _index_job(state: FarmState, job: LiveJob) -> None:
+    _keep(state.runnable, job.job_id, job.is_runnable)
+    _keep(state.settled, job.job_id, job.is_settled)
+
+
+def _index_worker(state: FarmState, worker: Worker) -> None:
+    _keep(state.vacant, worker.worker_id, worker.has_place)
+
+
+def _keep(index: dict[str, None], name: str, belongs: bool) -> None:
+    if belongs:
+        index.setdefault(name)
+    else:
+        index.pop(name, None)
+
+
+def _attempt_started(state: FarmState, event: ev.AttemptStarted) -> None:
+    job = state.job(event.job_id)
+    if event.number < job.next_attempt_number:
+        raise StaleAttemptError(f"Attempt number {event.number} of job {job.job_id} was used before.", job=job.job_id)
+    task = _new_task(job, event) if event.task_number == event.number else _running_task(job, event)
+    _move_job(job, event)
+    job.pending.discard(event.first_index, event.first_index + event.image_count)
+    task.attempts.add(event.number)
+    attempt = Attempt(event, task)
+    job.attempts[event.number] = attempt
+    job.next_attempt_number = event.number + 1
+    job.start_time = event.time if job.start_time is None else job.start_time
+    state.running_counts[job.submitter] = state.running_counts.get(job.submitter, 0) + 1
+    worker = state.workers.setdefault(event.worker_id, Worker(event.worker_id))
+    worker.attempts.append(attempt.key)
+    # Whoever holds an attempt is under a lease, even a worker that only a journal names.
+    state.heard.setdefault(worker.worker_id, event.time)
+    _index_job(state, job)
+    _index_worker(state, worker)
+
+
+def _new_task(job: LiveJob, event: ev.AttemptStarted) -> Task:
+    span = range(event.first_index, event.first_index + event.image_count)
+    if not job.pending.covers(span.start, span.stop):
+        raise WrongStateError(
+            f"Images {span.start} to {span.stop - 1} of job {job.job_id} do not all wait.", job=job.job_id
+        )
+    return Task(event.number, set(span))
+
+
+def _running_task(job: LiveJob, event: ev.AttemptStarted) -> Task:
+    for attempt in job.attempts.values():
+        if attempt.task.number == event.task_number:
+            return attempt.task
+    raise StaleAttemptError(f"Task {event.task_number} of job {job.job_id} does not run.", job=job.job_id)
+
+
+def _attempt_ended(state: FarmState, event: ev.AttemptEnded) -> None:
+    attempt = state.attempt(AttemptKey(event.job_id, event.number))
+    job = state.jobs[event.job_id]
+    task = attempt.task
+    del job.attempts[event.number]
+    task.attempts.discard(event.number)
+    if not task.attempts:
+        for index in task.remaining:
+            job.pending.add(index, index + 1)
+    if event.index is not None and event.index in task.remaining:
+        job.crashes[event.index] = job.crashes.get(event.index, 0) + 1
+    worker = state.workers[attempt.started.worker_id]
+    worker.attempts.remove(attempt.key)
+    state.running_counts[job.submitter] -= 1
+    if not state.running_counts[job.submitter]:
+        del state.running_counts[job.submitter]
+    state.lost.pop(attempt.key, None)
+    _index_job(state, job)
+    _index_worker(state, worker)
+
+
+def _unsettled(state: FarmState, event: ev.ImageCommitted | ev.ImageFailed) -> Attempt:
+    attempt = state.attempt(AttemptKey(event.job_id, event.number))
+    if event.index not in attempt.task.remaining or attempt.started.worker_id != event.worker_id:
+        raise StaleAttemptError(
+            f"Image {event.index} of job {event.job_id} is settled, or not attempt {event.number}'s to settle.",
+            job=event.job_id,
+            image=str(event.index),
+            attempt=str(event.number),
+        )
+    return attempt
+
+
+def _image_committed(state: FarmState, event: ev.ImageCommitted) -> None:
+    attempt = _unsettled(state, event)
+    job = state.jobs[event.job_id]
+    attempt.task.remaining.discard(event.index)
+    job.succeeded_count += 1
+    job.strikes.pop(event.index, None)
+    job.crashes.pop(event.index, None)
+    state.rates.learn(event.worker_id, attempt.started.model_digest, event.render_seconds)
+
+
+def _image_failed(state: FarmState, event: ev.ImageFailed) -> None:
+    attempt = _unsettled(state, event)
+    job = state.jobs[event.job_id]
+    if event.is_final:
+        attempt.task.remaining.discard(event.index)
+        job.failed_count += 1
+        job.strikes.pop(event.index, None)
+        job.crashes.pop(event.index, None)
+    else:
+        job.strikes[event.index] = job.strikes.get(event.index, 0) + 1
+
+
+def _worker_joined(state: FarmState, event: ev.WorkerJoined) -> None:
+    worker = state.workers.setdefault(event.worker_id, Worker(event.worker_id))
+    worker.facts = event.facts
+    worker.suspension = ""
+    _lose(state, [key for key in worker.attempts if key not in event.attempts], "its worker came back without it")
+    _seen(state, worker, event.time)
+
+
+def _worker_seen(state: FarmState, event: ev.WorkerSeen) -> None:
+    worker = state.worker(event.worker_id)
+    if worker.facts is None:
+        raise WrongStateError(f"Worker {event.worker_id} has not joined.", worker=event.worker_id)
+    _seen(state, worker, event.time)
+
+
+def _seen(state: FarmState, worker: Worker, time: float) -> None:
+    worker.is_present, worker.last_seen = True, time
+    # Times do not fall, so moving a worker to the end keeps the longest silent one first.
+    state.heard.pop(worker.worker_id, None)
+    state.heard[worker.worker_id] = time
+    _index_worker(state, worker)
+
+
+def _worker_left(state: FarmState, event: ev.WorkerLeft) -> None:
+    worker = state.worker(event.worker_id)
+    worker.is_present, worker.absence = False, event.reason
+    worker.resident_models = ()
+    state.heard.pop(event.worker_id, None)
+    _lose(state, worker.attempts, event.reason)
+    _index_worker(state, worker)
+
+
+def _lose(state: FarmState, keys: Iterable[AttemptKey], reason: str) -> None:
+    state.lost.update(dict.fromkeys(keys, reason))
+
+
+def _worker_suspended(state: FarmState, event: ev.WorkerSuspended) -> None:
+    worker = state.worker(event.worker_id)
+    worker.suspension = event.reason
+    _index_worker(state, worker)
+
+
+def _worker_drained(state: FarmState, event: ev.WorkerDrained | ev.WorkerUndrained) -> None:
+    worker = state.workers.setdefault(event.worker_id, Worker(event.worker_id))
+    worker.is_drained = isinstance(event, ev.WorkerDrained)
+    _index_worker(state, worker)
+
+
+def _models_resident(state: FarmState, event: ev.ModelsResident) -> None:
+    state.worker(event.worker_id).resident_models = event.models
+
+
+def _stage_begun(state: FarmState, event: ev.StageBegun) -> None:
+    attempt = state.attempt(event.key)
+    attempt.stage, attempt.index, attempt.step = event.stage, event.index, 0
+
+
+def _step_done(state: FarmState, event: ev.StepDone) -> None:
+    attempt = state.attempt(event.key)
+    attempt.index, attempt.step, attempt.step_count = event.index, event.step, event.step_count
+
+
+def _clock_jumped(state: FarmState, event: ev.ClockJumped) -> None:
+    waited_for = [worker for worker in state.workers.values() if worker.is_present or worker.attempts]
+    for worker in waited_for:
+        worker.last_seen = event.time
+    state.heard = {worker.worker_id: event.time for worker in waited_for}
+
+
+_HANDLERS: dict[type, Callable[[FarmState, Any], None]] = {
+    ev.JobOpened: _job_opened,
+    ev.JobPaused: _job_paused,
+    ev.JobResumed: _job_resumed,
+    ev.JobPrioritized: _job_prioritized,
+    ev.JobCancelled: _job_cancelled,
+    ev.JobEnded: _job_ended,
+    ev.AttemptStarted: _attempt_started,
+    ev.AttemptEnded: _attempt_ended,
+    ev.ImageCommitted: _image_committed,
+    ev.ImageFailed: _image_failed,
+    ev.WorkerJoined: _worker_joined,
+    ev.WorkerSeen: _worker_seen,
+    ev.WorkerLeft: _worker_left,
+    ev.WorkerSuspended: _worker_suspended,
+    ev.WorkerDrained: _worker_drained,
+    ev.WorkerUndrained: _worker_drained,
+    ev.ModelsResident: _models_resident,
+    ev.StageBegun: _stage_begun,
+    ev.StepDone: _step_done,
+    ev.ClockJumped: _clock_jumped,
+}
