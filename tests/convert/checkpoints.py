@@ -65,7 +65,7 @@ def small_checkpoint(folder: Path) -> Path:
     )
     for name, part in (
         ("text_encoder", CLIPTextModel(text_config)),
-        ("unet", sharpened(small_unet())),
+        ("unet", small_unet()),
         ("vae", autoencoder),
     ):
         part.save_pretrained(folder / name)

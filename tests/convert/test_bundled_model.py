@@ -1,18 +1,21 @@
 """The packages that come with the farm compute what their checkpoint does, and both forms the same."""
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from farm.catalogue import Catalogue
-from farm.convert.check import TOLERANCE, difference, relative_difference
+from farm.convert.attention import SplitEinsumAttention
+from farm.convert.check import TOLERANCE, difference, relative_difference, verify
 from farm.convert.components import Checkpoint, components, load_checkpoint
 from farm.diffusion.pipeline import Pipeline
 from farm.domain import AttentionVariant, ComputeUnit, ModelVariant, RenderSpec
+from farm.errors import ConversionError
 from farm.runtime.portable import PortableRuntime, load
 from tests.convert.checkpoints import SHAPES_CHECKPOINT
 
@@ -37,6 +40,33 @@ def test_each_package_computes_what_the_checkpoint_does(
 ) -> None:
     for component in components(checkpoint, attention):
         assert difference(component, variants[attention].components[component.name]) < ROUNDING, component.name
+
+
+def use_wrong_scale(attention: SplitEinsumAttention) -> None:
+    attention.scale = 1.0
+
+
+def drop_a_head(attention: SplitEinsumAttention) -> None:
+    with torch.no_grad():
+        attention.out.weight[:, : attention.out.in_channels // attention.heads] = 0
+
+
+@pytest.mark.parametrize("mistake", [use_wrong_scale, drop_a_head])
+def test_a_package_that_computes_something_else_than_its_checkpoint_is_refused(
+    variants: dict[AttentionVariant, ModelVariant],
+    checkpoint: Checkpoint,
+    mistake: Callable[[SplitEinsumAttention], None],
+) -> None:
+    package = variants[AttentionVariant.SPLIT_EINSUM].components["unet"]
+    parts = components(checkpoint, AttentionVariant.SPLIT_EINSUM)
+    (unet,) = (part for part in parts if part.name == "unet")
+    assert verify(unet, package) < ROUNDING
+    for module in unet.module.modules():
+        if isinstance(module, SplitEinsumAttention):
+            mistake(module)
+
+    with pytest.raises(ConversionError, match="it would make other images"):
+        verify(unet, package)
 
 
 @pytest.mark.parametrize("step", [999.0, 500.0, 1.0])

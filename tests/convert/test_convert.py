@@ -1,7 +1,6 @@
 """From a diffusers folder to packages that a catalogue finds and that compute what the checkpoint does."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,10 @@ from click.testing import CliRunner, Result
 from farm.catalogue import Catalogue
 from farm.catalogue.packages import has_operation, package_files
 from farm.convert.__main__ import main
-from farm.convert.attention import SplitEinsumAttention
-from farm.convert.check import TOLERANCE, relative_difference, verify
+from farm.convert.check import relative_difference
 from farm.convert.components import MASKED, components, load_checkpoint
 from farm.convert.packages import save_package
 from farm.domain import AttentionVariant, Model
-from farm.errors import ConversionError
 from farm.runtime.portable import load
 from tests.convert.checkpoints import small_checkpoint
 
@@ -92,31 +89,6 @@ def test_the_same_weights_give_the_same_bytes(model: Model, checkpoint: Path, tm
     files = [file.relative_to(first) for file in package_files(first)]
     assert [file.name for file in files] == ["model.mlmodel", "weight.bin", "Manifest.json"]
     assert all((again / file).read_bytes() == (first / file).read_bytes() for file in files)
-
-
-def use_wrong_scale(attention: SplitEinsumAttention) -> None:
-    attention.scale = 1.0
-
-
-def drop_a_head(attention: SplitEinsumAttention) -> None:
-    with torch.no_grad():
-        attention.out.weight[:, : attention.out.in_channels // attention.heads] = 0
-
-
-@pytest.mark.parametrize("mistake", [use_wrong_scale, drop_a_head])
-def test_a_package_that_computes_something_else_than_the_checkpoint_is_refused(
-    model: Model, checkpoint: Path, mistake: Callable[[SplitEinsumAttention], None]
-) -> None:
-    package = model.variants[1].components["unet"]
-    parts = components(load_checkpoint(checkpoint), AttentionVariant.SPLIT_EINSUM)
-    (unet,) = (part for part in parts if part.name == "unet")
-    assert verify(unet, package) < 0.1 * TOLERANCE
-    for module in unet.module.modules():
-        if isinstance(module, SplitEinsumAttention):
-            mistake(module)
-
-    with pytest.raises(ConversionError, match="it would make other images"):
-        verify(unet, package)
 
 
 def test_each_token_sees_itself_and_those_before_it(model: Model, checkpoint: Path) -> None:
