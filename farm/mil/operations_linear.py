@@ -39,72 +39,28 @@ def matmul(g: Graph, x: Tensor, y: Tensor, *, transpose_x: bool = False, transpo
 
 
 def _swapped(g: Graph, x: Operand, rank: int, wanted: bool) -> Operand:
-    """`x` with its last two dimensions swapped, if that is wanted and it has two."""
-    if not wanted or rank < 2:
+    """`x` with its last two dimensions swapped, if that is wanted."""
+    if not wanted:
         return x
     return g.node("Transpose", x, perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
 @OPERATIONS.operation
 def einsum(g: Graph, values: tuple[Tensor, ...], *, equation: str) -> Result:
-    if len(values) != 2 or "." in equation:
-        return g.node("Einsum", *values, equation=equation)
-    terms, result = equation.replace(" ", "").split("->")
-    left, right = terms.split(",")
-    has_open_size = any(None in value.type.shape for value in values)
-    has_diagonal = any(len(set(term)) < len(term) for term in (left, right, result))
-    has_lone_sum = not (set(left) ^ set(right)) <= set(result)
-    if has_open_size or has_diagonal or has_lone_sum:
-        return g.node("Einsum", *values, equation=equation)
-    return _product(g, values, left, right, result)
-
-
-def _product(g: Graph, values: tuple[Tensor, ...], left: str, right: str, result: str) -> str:
-    """A product of two tensors as one MatMul.
-
-    Indices of size 1 are dropped first: in split-einsum attention the head index is one, and without it the operands
-    are matrices already, with nothing left to transpose.
-    """
-    sizes = dict(zip(left + right, values[0].shape + values[1].shape, strict=True))
-    batch, contracted, rows, columns = (
-        "".join(index for index in order if sizes[index] > 1 and (index in left, index in right, index in result) == to)
-        for order, to in (
-            (result, (True, True, True)),
-            (left, (True, True, False)),
-            (result, (True, False, True)),
-            (result, (False, True, True)),
-        )
-    )
-    swap = result.find(columns[:1]) < result.find(rows[:1]) if rows and columns else False
-    first, second = (values[1], right), (values[0], left)
-    row_indices, column_indices = columns, rows
-    if not swap:
-        first, second = second, first
-        row_indices, column_indices = rows, columns
-    product = g.node(
-        "MatMul",
-        _matrix(g, *first, sizes, batch, row_indices, contracted),
-        _matrix(g, *second, sizes, batch, contracted, column_indices),
-    )
-    order = batch + row_indices + column_indices
-    wanted = "".join(index for index in result if sizes[index] > 1)
-    if order != wanted:
-        product = g.node("Reshape", product, int64([sizes[index] for index in order]))
-        product = g.node("Transpose", product, perm=[order.index(index) for index in wanted])
-    return g.node("Reshape", product, int64([sizes[index] for index in result]))
-
-
-def _matrix(g: Graph, x: Tensor, term: str, sizes: dict[str, int], batch: str, rows: str, columns: str) -> Operand:
-    """`x`, whose indices are `term`, as a stack of matrices (batch, rows, columns)."""
-    present = "".join(index for index in term if sizes[index] > 1)
-    order = batch + rows + columns
-    current: Operand = x
-    if present != order:
-        if present != term:
-            current = g.node("Reshape", current, int64([sizes[index] for index in present]))
-        current = g.node("Transpose", current, perm=[present.index(index) for index in order])
-    shape = [math.prod(sizes[index] for index in group) for group in (batch, rows, columns)]
-    return current if list(x.shape) == shape and current is x else g.node("Reshape", current, int64(shape))
+    # MIL has one form of it: matrices at dimensions -3 and -1, (..., C, H, W) by (..., W, H, U) is (..., C, H, U).
+    x, y = values
+    left, right, result = equation.replace(" ", "").replace("->", ",").split(",")
+    *batch, c, h, w = left
+    if list(right) != [*batch, w, h, right[-1]] or list(result) != [*batch, c, h, right[-1]]:
+        raise UnsupportedError(f"equation '{equation}' is not known")
+    if x.type.shape[-2] == y.type.shape[-2] == 1:
+        # In split-einsum attention each head is alone in its product: these are matrices, with nothing to transpose.
+        product = g.node("MatMul", g.node("Squeeze", x, int64([-2])), g.node("Squeeze", y, int64([-2])))
+        return g.node("Unsqueeze", product, int64([-2]))
+    outer = list(range(x.rank - 3))
+    swap = [*outer, x.rank - 2, x.rank - 3, x.rank - 1]
+    product = g.node("MatMul", g.node("Transpose", x, perm=swap), g.node("Transpose", y, perm=swap))
+    return g.node("Transpose", product, perm=swap)
 
 
 @OPERATIONS.operation

@@ -260,7 +260,7 @@ def local_response_norm(
     # A mean over neighbouring channels is an average pool along them, once they are a spatial dimension.
     n, c, *spatial = x.shape
     squares = g.node("Reshape", g.node("Mul", x, x), int64([n, 1, c, -1]))
-    before = (size - 1) // 2
+    before = size // 2  # as torch, whose converter hands `size` on unchanged
     mean = g.node(
         "AveragePool", squares, kernel_shape=[size, 1], pads=[before, 0, size - 1 - before, 0], count_include_pad=1
     )

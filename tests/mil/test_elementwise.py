@@ -114,7 +114,9 @@ CASES = [
     Case("relu6", lambda v: mb.relu6(x=mb.mul(x=v.x, y=4.0)), lambda a: np.clip(4 * a.x, 0, 6)),
     Case("scaled_tanh", lambda v: mb.scaled_tanh(x=v.x, alpha=1.3, beta=0.6), lambda a: 1.3 * np.tanh(0.6 * a.x)),
     Case("sigmoid", lambda v: mb.sigmoid(x=v.x), lambda a: 1 / (1 + np.exp(-a.x))),
-    Case("sigmoid_hard", lambda v: mb.sigmoid_hard(x=v.x, alpha=0.3, beta=0.6), lambda a: np.clip(0.3 * a.x + 0.6, 0, 1)),
+    Case(
+        "sigmoid_hard", lambda v: mb.sigmoid_hard(x=v.x, alpha=0.3, beta=0.6), lambda a: np.clip(0.3 * a.x + 0.6, 0, 1)
+    ),
     Case("silu", lambda v: mb.silu(x=v.x), lambda a: a.x / (1 + np.exp(-a.x))),
     Case("softplus", lambda v: mb.softplus(x=v.x), lambda a: np.log1p(np.exp(a.x))),
     Case(
@@ -124,13 +126,15 @@ CASES = [
     ),
     Case("softsign", lambda v: mb.softsign(x=v.x), lambda a: a.x / (1 + np.abs(a.x))),
     Case("softmax over the last axis", lambda v: mb.softmax(x=v.x), lambda a: torch_of(torch.softmax, a.x, dim=-1)),
-    Case("softmax over another axis", lambda v: mb.softmax(x=v.x, axis=1), lambda a: torch_of(torch.softmax, a.x, dim=1)),
+    Case(
+        "softmax over another axis", lambda v: mb.softmax(x=v.x, axis=1), lambda a: torch_of(torch.softmax, a.x, dim=1)
+    ),
     Case(
         "thresholded_relu",
         lambda v: mb.thresholded_relu(x=v.halves, alpha=1.5),
         lambda a: np.where(a.halves >= 1.5, a.halves, 0),
     ),
-]  # fmt: skip
+]
 
 
 def above(x: object) -> object:

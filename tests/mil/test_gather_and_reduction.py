@@ -118,18 +118,36 @@ REDUCING = [
     Case("reduce_log_sum", lambda v: mb.reduce_log_sum(x=v.positive, axes=[-1]), lambda a: np.log(a.positive.sum(-1))),
     Case("reduce_log_sum_exp", lambda v: mb.reduce_log_sum_exp(x=v.x, axes=[1]), lambda a: np.log(np.exp(a.x).sum(1))),
     Case("reduce_max", lambda v: mb.reduce_max(x=v.x, axes=[1]), lambda a: a.x.max(1)),
-    Case("reduce_mean keeps dimensions", lambda v: mb.reduce_mean(x=v.x, axes=[-2], keep_dims=True), lambda a: a.x.mean(1, keepdims=True)),
+    Case(
+        "reduce_mean keeps dimensions",
+        lambda v: mb.reduce_mean(x=v.x, axes=[-2], keep_dims=True),
+        lambda a: a.x.mean(1, keepdims=True),
+    ),
     Case("reduce_mean over everything by default", lambda v: mb.reduce_mean(x=v.x), lambda a: a.x.mean()),
     Case("reduce_min", lambda v: mb.reduce_min(x=v.n, axes=[2]), lambda a: a.n.min(2)),
     Case("reduce_prod", lambda v: mb.reduce_prod(x=v.x, axes=[2]), lambda a: a.x.prod(2)),
     Case("reduce_sum", lambda v: mb.reduce_sum(x=v.x, axes=[0]), lambda a: a.x.sum(0)),
     Case("reduce_sum_square", lambda v: mb.reduce_sum_square(x=v.x, axes=[1]), lambda a: (a.x**2).sum(1)),
     Case("reduce_argmax", lambda v: mb.reduce_argmax(x=v.x, axis=1), lambda a: a.x.argmax(1)),
-    Case("reduce_argmax over the last axis by default", lambda v: mb.reduce_argmax(x=v.x, keep_dims=True), lambda a: a.x.argmax(-1)[..., None]),
+    Case(
+        "reduce_argmax over the last axis by default",
+        lambda v: mb.reduce_argmax(x=v.x, keep_dims=True),
+        lambda a: a.x.argmax(-1)[..., None],
+    ),
     Case("reduce_argmin", lambda v: mb.reduce_argmin(x=v.x, axis=1), lambda a: a.x.argmin(1)),
-    Case("topk", lambda v: mb.topk(x=v.x, k=2, axis=1)[0], lambda a: torch.topk(torch.tensor(a.x), 2, 1).values.numpy()),
-    Case("topk's positions, of the smallest", lambda v: mb.topk(x=v.x, k=3, axis=-1, ascending=True)[1], lambda a: a.x.argsort(-1)[..., :3]),
-    Case("topk without positions", lambda v: mb.topk(x=v.x, k=1, return_indices=False), lambda a: a.x.max(-1, keepdims=True)),
+    Case(
+        "topk", lambda v: mb.topk(x=v.x, k=2, axis=1)[0], lambda a: torch.topk(torch.tensor(a.x), 2, 1).values.numpy()
+    ),
+    Case(
+        "topk's positions, of the smallest",
+        lambda v: mb.topk(x=v.x, k=3, axis=-1, ascending=True)[1],
+        lambda a: a.x.argsort(-1)[..., :3],
+    ),
+    Case(
+        "topk without positions",
+        lambda v: mb.topk(x=v.x, k=1, return_indices=False),
+        lambda a: a.x.max(-1, keepdims=True),
+    ),
     Case("argsort is descending by default", lambda v: mb.argsort(x=v.x), lambda a: (-a.x).argsort(-1)),
     Case("argsort ascending", lambda v: mb.argsort(x=v.x, axis=1, ascending=True), lambda a: a.x.argsort(1)),
     Case("cumsum", lambda v: mb.cumsum(x=v.x, axis=1), lambda a: a.x.cumsum(1)),
@@ -139,7 +157,7 @@ REDUCING = [
         lambda a: a.x[..., ::-1].cumsum(-1)[..., ::-1] - a.x,
     ),
     Case("non_zero", lambda v: mb.non_zero(x=v.n), lambda a: np.argwhere(a.n)),
-]  # fmt: skip
+]
 CASES = GATHERING + REDUCING
 
 
