@@ -1,0 +1,40 @@
+"""Real `farm` processes for tests."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+SECONDS = 30.0
+
+
+def start_farm(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[str]:
+    """Starts `farm` with these arguments, in a session of its own, so that signals can be sent to it alone."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "farm", *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+
+def eventually(holds: Callable[[], object], seconds: float = SECONDS) -> bool:
+    """Whether `holds` becomes true within a time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def processes_that_name(text: str) -> list[str]:
+    """Command lines of running processes that hold `text`."""
+    listed = subprocess.check_output(["ps", "-A", "-ww", "-o", "pid=,args="], text=True)
+    return [line for line in listed.splitlines() if text in line and "ps -A" not in line]
