@@ -50,7 +50,7 @@ def einsum(g: Graph, values: tuple[Tensor, ...], *, equation: str) -> Result:
     # MIL has one form of it: matrices at dimensions -3 and -1, (..., C, H, W) by (..., W, H, U) is (..., C, H, U).
     x, y = values
     left, right, result = equation.replace(" ", "").replace("->", ",").split(",")
-    *batch, c, h, w = left
+    *batch, c, h, w = list(left)
     if list(right) != [*batch, w, h, right[-1]] or list(result) != [*batch, c, h, right[-1]]:
         raise UnsupportedError(f"equation '{equation}' is not known")
     if x.type.shape[-2] == y.type.shape[-2] == 1:

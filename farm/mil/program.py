@@ -157,16 +157,8 @@ def read_program(path: Path) -> Program:
         PackageError: It is missing, damaged, or holds something else than an ML program.
     """
     specification = _specification_file(path)
-    message = model_message()()
-    try:
-        message.ParseFromString(specification.read_bytes())
-    except OSError as error:
-        raise _unreadable(path, f"{specification.name} cannot be read ({error})") from error
-    except Exception as error:  # protobuf's DecodeError has no stable home, and bad UTF-8 is a ValueError of its own
-        raise _unreadable(path, f"{specification.name} is not a Core ML specification ({error})") from error
+    message = _parse(path, specification)
     kind = message.WhichOneof("Type")
-    if kind is None:
-        raise _unreadable(path, f"{specification.name} holds no model")
     if kind != "mlProgram":
         raise PackageError(
             f"{path} holds a model of the kind '{kind}', and only ML programs can be read here. Convert it with "
@@ -177,6 +169,42 @@ def read_program(path: Path) -> Program:
         return _Reader(path, specification.parent).program(message)
     except (ValueError, KeyError, IndexError, OverflowError, MemoryError) as error:
         raise _unreadable(path, f"its program contradicts itself ({error})") from error
+
+
+def read_interface(path: Path) -> tuple[tuple[Feature, ...], tuple[Feature, ...]]:
+    """Reads the declared inputs and outputs of a package, whatever kind of model it holds.
+
+    Args:
+        path: An `.mlpackage` folder, or an `.mlmodel` file.
+
+    Raises:
+        PackageError: It is missing or damaged.
+    """
+    description = _description(_parse(path, _specification_file(path)))
+    try:
+        return tuple(map(_feature, description.input)), tuple(map(_feature, description.output))
+    except KeyError as error:
+        raise _unreadable(path, f"it declares elements of the unknown type {error}") from error
+
+
+def _parse(path: Path, specification: Path) -> Any:
+    message = model_message()()
+    try:
+        message.ParseFromString(specification.read_bytes())
+    except OSError as error:
+        raise _unreadable(path, f"{specification.name} cannot be read ({error})") from error
+    except Exception as error:  # protobuf's DecodeError has no stable home, and bad UTF-8 is a ValueError of its own
+        raise _unreadable(path, f"{specification.name} is not a Core ML specification ({error})") from error
+    if message.WhichOneof("Type") is None:
+        raise _unreadable(path, f"{specification.name} holds no model")
+    return message
+
+
+def _description(message: Any) -> Any:
+    """What describes the inputs and outputs of the default function."""
+    description = message.description
+    by_name = {function.name: function for function in description.functions}
+    return by_name.get(description.defaultFunctionName or "main", description)
 
 
 def _specification_file(path: Path) -> Path:
@@ -221,11 +249,8 @@ class _Reader:
         self._files: dict[str, WeightFile] = {}
 
     def program(self, message: Any) -> Program:
-        description = message.description
-        main = description.defaultFunctionName or "main"
-        for function in description.functions:
-            if function.name == main:
-                description = function
+        description = _description(message)
+        main = message.description.defaultFunctionName or "main"
         functions = {name: self._function(function) for name, function in message.mlProgram.functions.items()}
         if main not in functions:
             raise ValueError(f"it has no function '{main}'")

@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ INPUTS: dict[str, Array] = {
     "batched": np.array([[2, 0], [1, 3]], np.int32),
 }
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "max": np.maximum, "min": np.minimum,
     "update": lambda _, new: new,
 }  # fmt: skip
