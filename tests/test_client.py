@@ -56,7 +56,7 @@ def test_prompts_go_in_and_finished_images_come_out_one_by_one(client: Client) -
 
 def test_one_prompt_is_a_batch_of_one_and_entries_may_say_more_than_a_prompt(client: Client) -> None:
     assert client.submit("a red circle").message.image_count == 1
-    job = client.submit(iter([ImageSpec(prompt="a", steps=2), "b"]), steps=5)
+    job = client.submit((ImageSpec(prompt="a", steps=2), "b"), steps=5)
     job.wait()
     assert [image.spec.steps for page in job.list_images() for image in page] == [2, 5]
 
