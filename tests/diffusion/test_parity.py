@@ -1,11 +1,11 @@
 """The bundled packages through the whole pipeline, beside diffusers' own pipeline over the checkpoint."""
 
 import dataclasses
-from functools import cache
+from functools import cache, partial
 
 import pytest
 
-from benchmarks.parity import SPEC, Agreement, compare, load, render_broken, trace
+from benchmarks.parity import SPEC, Agreement, compare, load, render_broken, shift_timestep, trace
 from benchmarks.references import DiffusersPipeline
 from farm.diffusion.pipeline import Pipeline
 from farm.runtime.portable import PortableRuntime
@@ -39,6 +39,14 @@ def test_a_render_agrees_with_diffusers_at_every_step(sampler: str) -> None:
 
     assert agreement.latent_error <= TIGHT.latent_error
     assert agreement.psnr >= TIGHT.psnr
+
+
+def test_a_timestep_that_is_off_by_one_is_beyond_what_is_tolerated_here() -> None:
+    shifted = load(RUNTIME, shapes(), partial(shift_timestep, shift=1))
+
+    agreement = compare(trace(shifted, SPEC), diffusers().trace(SPEC, shapes().config))
+
+    assert agreement.latent_error > TIGHT.latent_error
 
 
 def test_the_check_refuses_a_shifted_timestep_swapped_guidance_another_sampler_and_a_wrong_scale() -> None:
