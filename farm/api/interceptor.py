@@ -1,5 +1,6 @@
 """Turns what a servicer raises into a status, at one place for all methods."""
 
+import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -54,8 +55,9 @@ def _guard(behaviour: _Behaviour, method: str) -> _Behaviour:
 def _guard_stream(behaviour: _Behaviour, method: str) -> _Behaviour:
     async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
-            async for response in behaviour(request, context):
-                yield response
+            async with contextlib.aclosing(behaviour(request, context)) as responses:
+                async for response in responses:
+                    yield response
         except Exception as error:  # noqa: BLE001 - as above
             await _abort(context, error, method)
 

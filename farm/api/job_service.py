@@ -1,6 +1,7 @@
 """Jobs and their images over gRPC."""
 
 import asyncio
+import bisect
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 
@@ -19,6 +20,7 @@ from farm.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 
 CHUNK_BYTES = 64 * 1024
 _MAX_VIOLATIONS = 20
+_PAGE = 500
 
 
 class JobService(job_service_pb2_grpc.JobServiceServicer):
@@ -132,18 +134,16 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
 
     async def _committed_images(self, request: job_service_pb2.DownloadImagesRequest) -> AsyncIterator[ImageView]:
         job_id = codec.resource_id(request.parent, "jobs", "parent")
-        after = request.after_index if request.HasField("after_index") else -1
-        await self._coordinator.job(job_id)
-        for index in sorted(set(request.indices)):
-            if index > after and (image := await self._coordinator.image(job_id, index)).committed is not None:
-                yield image
-        while not request.indices:
-            images = await self._coordinator.images(job_id, frozenset({ImageState.SUCCEEDED}), after, limit=100)
+        chosen = frozenset(request.indices)
+        wanted = sorted(chosen)
+        start = request.after_index if request.HasField("after_index") else -1
+        after = _before_next(wanted, start)
+        while after is not None:
+            images = await self._coordinator.images(job_id, frozenset({ImageState.SUCCEEDED}), after, _PAGE)
             for image in images:
-                yield image
-            if not images:
-                return
-            after = images[-1].index
+                if not wanted or image.index in chosen:
+                    yield image
+            after = _before_next(wanted, images[-1].index) if images else None
 
     def _read_artifact(self, image: ImageView) -> bytes:
         """The PNG's bytes. Checked before any of them is sent, so that nobody ever holds half of a wrong image."""
@@ -165,6 +165,17 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
                 image=name,
             )
         return png
+
+
+def _before_next(wanted: Sequence[int], after: int) -> int | None:
+    """Where to look on after index `after`: just before the next one that is wanted, or None if that was the last.
+
+    Nothing wanted stands for everything.
+    """
+    if not wanted:
+        return after
+    position = bisect.bisect_right(wanted, after)
+    return wanted[position] - 1 if position < len(wanted) else None
 
 
 async def _add_entries(submission: Submission, requests: AsyncIterator[job_service_pb2.SubmitJobRequest]) -> None:

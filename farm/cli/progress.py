@@ -48,6 +48,8 @@ class Tally:
         match event.WhichOneof("event"):
             case "job":
                 self._take(event.job)
+            case "image":
+                self.note = ""
             case "progress":
                 self._see_step(event.progress)
         rendered = self.done - self._done_before
@@ -96,7 +98,7 @@ class _Bar:
 
     def __init__(self, progress: Progress, title: str) -> None:
         self._progress = progress
-        self._bar = progress.add_task(title, rate="", remaining="", note="")
+        self._bar = progress.add_task(title, total=None, rate="", remaining="-:--:--", note="")
 
     def show(self, tally: Tally, now: float) -> None:
         self._progress.update(

@@ -34,7 +34,7 @@ Examples:
 @click.argument("file", required=False)
 @click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt; give it again for more.")
 @click.option("--format", "ending", type=click.Choice(list(READERS)), default="txt", help="How to read standard input.")
-@click.option("--model", default="", help="Name of the model.  [default: the farm's first]")
+@click.option("--model", default="", help="Name of the model.  [default: the only one]")
 @click.option("--name", "display_name", default="", help="A name for people.")
 @click.option("--priority", default=0, help="Larger runs first, -100 to 100.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Your own label; give it again for more.")
