@@ -38,7 +38,12 @@ class FarmProcess:
         command = ["coordinator", "--address", address, "--state", str(self._state), "--stop-with-stdin", "--json"]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "farm", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+                [sys.executable, "-m", "farm", *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                # A lock of the test's own: another farm on this machine must not hold it up.
+                env={**os.environ, "FARM_LOCKS": str(self._state.parent)},
             )
         assert self.process.stdout is not None
         self.address = json.loads(self.process.stdout.readline())["address"]

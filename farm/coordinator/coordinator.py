@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, Self
 
-from farm.coordinator import viewer
+from farm.coordinator import chronicle, viewer
 from farm.coordinator.admission import PRIORITIES, job_violations
 from farm.coordinator.bulletin import Bulletin
 from farm.coordinator.clock import Clock
@@ -67,6 +67,7 @@ class Coordinator:
         self._arriving: set[str] = set()
         # Retrying and deleting a job that has ended read the journal first; one at a time, so they see each other.
         self._reviving = asyncio.Lock()
+        loop.observe(chronicle.observe)
         loop.observe(self._bulletin.publish)
 
     @classmethod
@@ -92,10 +93,7 @@ class Coordinator:
             for event in await storage.read(lambda: list(storage.reader.replay())):
                 apply(state, event)
             apply(state, ev.ClockJumped(clock.now()))
-            log.info(
-                "coordinator.replayed",
-                extra={"jobs": len(state.jobs), "seconds": round(time.monotonic() - started, 3)},
-            )
+            log.info("coordinator.replayed jobs=%d seconds=%.3f", len(state.jobs), time.monotonic() - started)
             sequence = await storage.read(storage.reader.sequence)
             loop = Loop(state, sequence, storage.journal, storage.writer_thread, clock)
             coordinator = cls(storage, models, state, loop)

@@ -133,7 +133,7 @@ class Dispatcher:
     def _post(self, change: Change, refused: Callable[[], None] = lambda: None) -> None:
         def look_at(answer: "asyncio.Future[list[Happened]]") -> None:
             if not answer.cancelled() and (error := answer.exception()) is not None:
-                log.info("dispatcher.refused", extra={"reason": str(error)})
+                log.info("dispatcher.refused reason=%r", str(error))
                 refused()
 
         self._loop.post(change).add_done_callback(look_at)
@@ -167,7 +167,7 @@ class Dispatcher:
         try:
             self._state.attempt(key)
         except StaleAttemptError as error:
-            log.info("dispatcher.refused", extra={"reason": str(error)})
+            log.info("dispatcher.refused reason=%r", str(error))
             return False
         return True
 
@@ -179,7 +179,7 @@ class Dispatcher:
             change = partial(_committed, worker_id=worker_id, image=image, stored=outcome)
             self._post(change, refused=partial(self._artifacts.remove, self._path(image)))
         elif isinstance(outcome, OSError):
-            log.error("dispatcher.not_stored", extra={"reason": str(outcome)})
+            log.error("dispatcher.not_stored reason=%r", str(outcome))
             self._post(partial(_not_stored, key=image.key, error=outcome))
 
 

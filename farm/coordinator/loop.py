@@ -123,7 +123,7 @@ class Loop:
         jumped = self._clock.has_jumped()
         now = self._clock.now()
         if jumped or now - self._last_turn > STALL_SECONDS:
-            log.warning("coordinator.clock_jumped", extra={"seconds": round(now - self._last_turn, 1)})
+            log.warning("loop.clock_jumped seconds=%.1f", now - self._last_turn)
             happened += self._happen((ev.ClockJumped(now),))
         for posted in batch:
             mine: list[Happened] = []
