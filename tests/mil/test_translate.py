@@ -1,0 +1,103 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from coremltools.converters.mil import Builder as mb  # noqa: N813 - coremltools' own name for it
+
+from farm.errors import UnsupportedOperationsError
+from farm.mil.program import read_program
+from farm.mil.translate import translate
+from farm.runtime.portable import load
+from tests.mil.cases import Array, convert
+from tests.mil.packages import save_linear
+
+
+def save(path: Path, body: Any, inputs: dict[str, Array], *, opset: str = "iOS17") -> Path:
+    convert(body, inputs, opset=opset).save(str(path))
+    return path
+
+
+def test_everything_that_has_no_translation_is_named_at_once(tmp_path: Path) -> None:
+    def body(x: Any) -> list[Any]:
+        noise = mb.random_normal(shape=[2, 3, 4], seed=1)
+        again = mb.random_normal(shape=[2, 3, 4], seed=2)
+        lstm, _, _ = mb.lstm(
+            x=x,
+            initial_h=np.zeros((3, 2), np.float32),
+            initial_c=np.zeros((3, 2), np.float32),
+            weight_ih=np.zeros((8, 4), np.float32),
+            weight_hh=np.zeros((8, 2), np.float32),
+        )
+        turned = mb.reverse_sequence(x=x, lengths=[1, 2, 1, 2], seq_axis=1, batch_axis=2)
+        return [mb.add(x=noise, y=again), lstm, turned]
+
+    package = save(tmp_path / "many.mlpackage", body, {"x": np.zeros((2, 3, 4), np.float32)})
+    with pytest.raises(UnsupportedOperationsError) as caught:
+        load(package)
+    message = str(caught.value)
+    assert "lstm: recurrent cells are not translated" in message
+    assert "random_normal: Core ML's random numbers cannot be reproduced elsewhere (2 times)" in message
+    assert "reverse_sequence: sequences along axis 1 in batches along 2" in message
+    assert "add:" not in message
+
+
+def test_a_parameter_that_must_be_known_but_is_computed_is_named(tmp_path: Path) -> None:
+    def body(x: Any, n: Any) -> Any:
+        return mb.pad(x=x, pad=n, mode="constant")
+
+    inputs = {"x": np.zeros((2, 3), np.float32), "n": np.zeros(4, np.int32)}
+    with pytest.raises(UnsupportedOperationsError, match="pad: a parameter that must be constant is computed"):
+        load(save(tmp_path / "computed.mlpackage", body, inputs))
+
+
+def test_shapes_that_are_worked_out_from_known_shapes_become_constants(tmp_path: Path) -> None:
+    def body(x: Any) -> Any:
+        rows = mb.slice_by_index(x=mb.shape(x=x), begin=[0], end=[1])
+        doubled = mb.mul(x=rows, y=2)
+        return mb.reshape(x=x, shape=mb.concat(values=[doubled, [-1]], axis=0))
+
+    package = save(tmp_path / "folded.mlpackage", body, {"x": np.zeros((2, 6), np.float32)})
+    model = onnx.load_model_from_string(translate(read_program(package)).model)
+    assert [node.op_type for node in model.graph.node] == ["Reshape"]
+
+
+def test_large_constants_stay_outside_the_model(tmp_path: Path) -> None:
+    package = save_linear(tmp_path / "large.mlpackage", weight=np.ones((200, 100), np.float32))
+    translation = translate(read_program(package))
+    assert [array.shape for array in translation.initializers.values()] == [(200, 100)]
+    assert len(translation.model) < 2000
+
+
+def test_an_input_may_be_an_output_and_so_may_a_constant(tmp_path: Path) -> None:
+    def body(x: Any) -> list[Any]:
+        return [mb.identity(x=x, name="same"), mb.identity(x=np.array([1.0, 2.0], np.float32), name="known")]
+
+    x = np.array([3.0, 4.0, 5.0], np.float32)
+    outputs = load(save(tmp_path / "trivial.mlpackage", body, {"x": x})).predict({"x": x})
+    assert outputs["same"].tolist() == [3.0, 4.0, 5.0]
+    assert outputs["known"].tolist() == [1.0, 2.0]
+
+
+def test_a_model_for_several_shapes_runs_at_each(tmp_path: Path) -> None:
+    import coremltools as ct
+    import torch
+
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.SiLU()).eval()
+    shape = ct.Shape((1, 3, ct.RangeDim(4, 32, default=8), ct.RangeDim(4, 32, default=8)))
+    model = ct.convert(
+        torch.jit.trace(module, torch.zeros(1, 3, 8, 8)),
+        inputs=[ct.TensorType(name="x", shape=shape)],
+        outputs=[ct.TensorType(name="y")],
+        minimum_deployment_target=ct.target.iOS16,
+        compute_precision=ct.precision.FLOAT32,
+        skip_model_load=True,
+    )
+    model.save(str(tmp_path / "flexible.mlpackage"))
+    loaded = load(tmp_path / "flexible.mlpackage")
+    for height, width in ((8, 8), (4, 32), (17, 5)):
+        x = np.random.default_rng(height).standard_normal((1, 3, height, width)).astype(np.float32)
+        with torch.no_grad():
+            expected = module(torch.tensor(x)).numpy()
+        np.testing.assert_allclose(loaded.predict({"x": x})["y"], expected, rtol=1e-5, atol=1e-6)
