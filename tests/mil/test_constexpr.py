@@ -60,7 +60,9 @@ def old_palette(bits: int) -> Case:
     lut = rng.standard_normal(2**bits).astype(np.float32)
     return Case(
         f"palette of {bits} bits",
-        lambda _: expanded(mb.constexpr_lut_to_dense(indices=packed(indices, bits), lut=lut, shape=np.uint32([3, 7]))),
+        lambda _: expanded(
+            mb.constexpr_lut_to_dense(indices=packed(indices, bits), lut=lut, shape=np.array([3, 7], np.uint32))
+        ),
         lambda _: lut[indices],
     )
 
@@ -101,7 +103,7 @@ OLD = [
         "sparse",
         lambda _: expanded(
             mb.constexpr_sparse_to_dense(
-                nonzero_data=DENSE[DENSE != 0], mask=packed(DENSE != 0, 1), shape=np.uint32([3, 7])
+                nonzero_data=DENSE[DENSE != 0], mask=packed(DENSE != 0, 1), shape=np.array([3, 7], np.uint32)
             )
         ),
         lambda _: DENSE,

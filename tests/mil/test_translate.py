@@ -87,7 +87,7 @@ def test_a_model_for_several_shapes_runs_at_each(tmp_path: Path) -> None:
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.SiLU()).eval()
     shape = ct.Shape((1, 3, ct.RangeDim(4, 32, default=8), ct.RangeDim(4, 32, default=8)))
     model = ct.convert(
-        torch.jit.trace(module, torch.zeros(1, 3, 8, 8)),
+        torch.jit.trace(module, torch.zeros(1, 3, 8, 8)),  # type: ignore[no-untyped-call]  # torch leaves it untyped
         inputs=[ct.TensorType(name="x", shape=shape)],
         outputs=[ct.TensorType(name="y")],
         minimum_deployment_target=ct.target.iOS16,
