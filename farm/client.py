@@ -1,12 +1,14 @@
 """The farm from Python.
 
-from farm import Client
+Example::
 
-with Client() as farm:
-job = farm.submit(["a red circle on a white background", "a blue star on a black background"], steps=20)
-for image in job.images():  # as they are finished
-print(image.index, image.spec.prompt, image.worker)
-job.download("out/two")
+    from farm import Client
+
+    with Client() as farm:
+        job = farm.submit(["a red circle on a white background", "a blue star on a black background"], steps=20)
+        for image in job.images():  # as they are finished
+            print(image.index, image.spec.prompt, image.worker)
+        job.download("out/two")
 """
 
 import os
@@ -67,7 +69,7 @@ class Client:
         Args:
             entries: A prompt, prompts, or `ImageSpec`s that say more than a prompt; read as they are sent, so a batch
                 may be longer than memory. If reading them fails, nothing is submitted and the failure is raised.
-            model: Name of the model; the farm's default without it.
+            model: Name of the model; may be left out where the farm has only one.
             display_name: A name for people.
             priority: Larger runs first, -100 to 100.
             labels: Your own key-value pairs.
@@ -93,7 +95,7 @@ class Client:
 
     def job(self, name: str) -> "Job":
         """The job of that name, with or without "jobs/"."""
-        request = job_service_pb2.GetJobRequest(name=_name("jobs", name))
+        request = job_service_pb2.GetJobRequest(name=name if "/" in name else f"jobs/{name}")
         return Job(self._connection, self._connection.call(self._connection.jobs.GetJob, request))
 
     def jobs(self, states: Iterable[JobState] = (), submitter: str = "") -> Iterator["Job"]:
@@ -107,16 +109,14 @@ class Client:
 
     def workers(self) -> Iterator[worker_pb2.Worker]:
         """Workers, by name."""
-        for page in self._connection.pages(
-            self._connection.workers.ListWorkers, worker_service_pb2.ListWorkersRequest(page_size=PAGE_SIZE)
-        ):
+        request = worker_service_pb2.ListWorkersRequest(page_size=PAGE_SIZE)
+        for page in self._connection.pages(self._connection.workers.ListWorkers, request):
             yield from page.workers
 
     def models(self) -> Iterator[model_pb2.Model]:
         """Models, by name."""
-        for page in self._connection.pages(
-            self._connection.models.ListModels, model_service_pb2.ListModelsRequest(page_size=PAGE_SIZE)
-        ):
+        request = model_service_pb2.ListModelsRequest(page_size=PAGE_SIZE)
+        for page in self._connection.pages(self._connection.models.ListModels, request):
             yield from page.models
 
 
@@ -248,7 +248,7 @@ class Job:
 
         Args:
             folder: Made if need be.
-            on_image: Called after each image that is there.
+            on_image: Called after each image that was fetched.
 
         Returns:
             How many committed images the folder holds now.
@@ -264,7 +264,3 @@ class Job:
                 output.record(page)
                 count += sum(bool(image.sha256) for image in page)
         return count
-
-
-def _name(collection: str, name: str) -> str:
-    return name if "/" in name else f"{collection}/{name}"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from farm.api.requests import SUBMITTER_METADATA
+from farm.api.requests import MAX_MESSAGE_BYTES, SUBMITTER_METADATA
 from farm.api.status import from_call
 from farm.errors import UnreachableError
 from farm.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc, model_service_pb2_grpc, worker_service_pb2_grpc
@@ -19,7 +19,7 @@ CALL_SECONDS = 60.0
 
 _RECONNECT_SECONDS = 0.5
 _OPTIONS = (
-    ("grpc.max_receive_message_length", 32 * 1024 * 1024),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )

@@ -11,6 +11,7 @@ from farm.api import codec
 from farm.api.interceptor import Context
 from farm.api.paging import page_size, read_token, write_token
 from farm.api.requests import MAX_ENTRIES, SUBMITTER_METADATA
+from farm.api.status import MAX_VIOLATIONS
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.submission import Submission
 from farm.coordinator.views import ImageView
@@ -19,7 +20,6 @@ from farm.errors import ArtifactError, InvalidRequestError
 from farm.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 
 CHUNK_BYTES = 64 * 1024
-_MAX_VIOLATIONS = 20
 _PAGE = 500
 
 
@@ -187,7 +187,7 @@ async def _add_entries(submission: Submission, requests: AsyncIterator[job_servi
             await submission.add([codec.decode_image_spec(entry) for entry in entries])
         except InvalidRequestError as error:
             violations.update(error.violations)
-            if len(violations) >= _MAX_VIOLATIONS:
+            if len(violations) >= MAX_VIOLATIONS:
                 break
     if violations:
         raise codec.refusal(violations)

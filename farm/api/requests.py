@@ -10,6 +10,9 @@ from farm.errors import InvalidRequestError
 from farm.v1 import job_pb2, job_service_pb2
 
 MAX_ENTRIES = 1000
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+"""1,000 entries with the longest prompts that are taken, in Latin script, fit."""
+
 SUBMITTER_METADATA = "farm-submitter"
 """Until access control says who calls, callers say so themselves; only this machine's users can call at all."""
 

@@ -8,6 +8,7 @@ from farm.api.address import check_loopback, listening_error
 from farm.api.interceptor import ErrorInterceptor
 from farm.api.job_service import JobService
 from farm.api.model_service import ModelService, ModelSource
+from farm.api.requests import MAX_MESSAGE_BYTES
 from farm.api.worker_service import WorkerService
 from farm.coordinator.coordinator import Coordinator
 from farm.v1 import (
@@ -18,9 +19,6 @@ from farm.v1 import (
     worker_service_pb2,
     worker_service_pb2_grpc,
 )
-
-MAX_MESSAGE_BYTES = 32 * 1024 * 1024
-"""1,000 entries with the longest prompts that are taken, in Latin script, fit."""
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

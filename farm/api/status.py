@@ -51,7 +51,7 @@ _RETRY_SECONDS: Mapping[grpc.StatusCode, int] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: 30,
 }
 
-_MAX_VIOLATIONS = 20
+MAX_VIOLATIONS = 20
 _MAX_CHARACTERS = 200
 """Details travel in the trailers, and most clients take no more than 8 KiB of those."""
 
@@ -88,7 +88,7 @@ def _bad_request(violations: Mapping[str, str]) -> error_details_pb2.BadRequest:
     return error_details_pb2.BadRequest(
         field_violations=[
             {"field": field[:_MAX_CHARACTERS], "description": description[:_MAX_CHARACTERS]}
-            for field, description in list(violations.items())[:_MAX_VIOLATIONS]
+            for field, description in list(violations.items())[:MAX_VIOLATIONS]
         ]
     )
 

@@ -1,6 +1,7 @@
 """`farm demo`: a whole farm for the length of one batch."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -69,14 +70,21 @@ def demo(file: Path, out: Path, null_renderer: bool) -> None:
 def farm_process(state: Path, null_renderer: bool) -> Iterator[subprocess.Popen[bytes]]:
     """A coordinator in a process of its own, which ends with the block, and also if this process dies in any way.
 
-    It leads a session of its own, so that Ctrl-C reaches this process alone, which then stops it in order. It stops
-    when its standard input ends; a second Ctrl-C, or more than `STOP_SECONDS`, kills it.
+    It is this Python with the same modules, whatever folder it runs in. It leads a session of its own, so that Ctrl-C
+    reaches this process alone, which then stops it in order: it stops when its standard input ends. A second Ctrl-C,
+    or more than `STOP_SECONDS`, kills it.
     """
     options = ["--address", "127.0.0.1:0", "--state", str(state), "--stop-with-stdin", "--json"]
-    command = [sys.executable, "-m", "farm", "coordinator", *options, *(["--null-renderer"] if null_renderer else [])]
+    options += ["--null-renderer"] if null_renderer else []
+    command = [sys.executable, "-P", "-m", "farm", "coordinator", *options]
     with log_file(state).open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
     assert process.stdin
     assert process.stdout

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import click
 
+from farm.api.address import DEFAULT_ADDRESS
 from farm.api.server import Server
 from farm.catalogue import Catalogue
+from farm.cli.logs import log_to_stderr
 from farm.cli.options import address_option, json_option, null_renderer_option, state_option
 from farm.cli.output import console, print_json
 from farm.coordinator.coordinator import Coordinator
@@ -34,7 +36,7 @@ def coordinator(address: str, state: Path, null_renderer: bool, stop_with_stdin:
     Jobs and images live in the state folder, and survive whatever happens to this process. Prints a line once it
     listens; --address 127.0.0.1:0 takes any free port. Logs go to standard error. Stop it with Ctrl-C.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr(logging.INFO)
 
     def announce(listening: str) -> None:
         if as_json:
@@ -51,13 +53,13 @@ def coordinator(address: str, state: Path, null_renderer: bool, stop_with_stdin:
 @null_renderer_option
 def up(address: str, state: Path, null_renderer: bool) -> None:
     """Start a farm on this machine, and say how to use it. Ctrl-C stops it; jobs go on when it is started again."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr(logging.WARNING)
     out = console()
 
     def announce(listening: str) -> None:
         out.print(f"[bold]The farm is up[/bold] at {listening}; jobs and images are in {state}\n")
         out.print("In another terminal:")
-        option = "" if listening == "127.0.0.1:7433" else f" --address {listening}"
+        option = "" if listening == DEFAULT_ADDRESS else f" --address {listening}"
         for line, meaning in (
             (f'farm submit{option} -p "a red circle on a white background" --wait --pull out/circle', "one picture"),
             (f"farm submit{option} prompts.csv --wait --pull out/batch", "many"),
