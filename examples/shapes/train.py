@@ -35,7 +35,7 @@ LOG_VARIANCE = -5.6
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps and batch size of each stage. The defaults take about an hour and a half on two idle cores."""
+    """Steps and batch size of each stage. The defaults take hours on two cores."""
 
     text_steps: int = 900
     denoise_steps: int = 6000
