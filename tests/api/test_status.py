@@ -1,6 +1,7 @@
 """The error table."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from google.rpc import error_details_pb2
@@ -21,6 +22,14 @@ def test_every_error_of_the_farm_has_a_code_by_itself_or_by_an_ancestor_other_th
     assert len(own) > 10
     for cls in own:
         assert any(ancestor in CODES for ancestor in cls.__mro__[: cls.__mro__.index(FarmError)]), cls
+
+
+def test_every_reason_is_documented_with_its_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    for cls in tree(FarmError):
+        if cls.__module__ == farm.errors.__name__:
+            code = next(CODES[ancestor] for ancestor in cls.__mro__ if ancestor in CODES)
+            assert f"| `{cls.reason}` | `{code.name}` |" in page
 
 
 def test_no_two_errors_share_a_reason() -> None:
