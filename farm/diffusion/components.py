@@ -77,7 +77,11 @@ class Unet:
         self.latent_shape = (1, *sample.shape[1:])
 
     def condition(self, prompts: Sequence[Hidden]) -> None:
-        """Sets the prompts, one or two, that the next predictions are made for."""
+        """Sets the prompts, one or two, that the next predictions are made for.
+
+        Raises:
+            PipelineError: The UNet takes hidden states of another shape.
+        """
         for position in range(self._batch * len(self._hidden)):
             # A row of the batch that no prompt needs is still computed; it repeats the last prompt.
             hidden = prompts[min(position, len(prompts) - 1)]
@@ -101,6 +105,9 @@ class Unet:
 
         Returns:
             One prediction of `latent_shape` a prompt.
+
+        Raises:
+            PipelineError: The package gives something else than latents.
         """
         self._sample[...] = latents
         self._timestep[...] = timestep if self._timestep.dtype == np.float32 else round(timestep)
@@ -108,6 +115,12 @@ class Unet:
         for hidden in self._hidden[: -(-self._rows // self._batch)]:
             feeds = {"sample": self._sample, "timestep": self._timestep, "encoder_hidden_states": hidden}
             output = self._model.predict(feeds)[self._output].astype(np.float32, copy=False)
+            if output.shape != self._sample.shape:
+                raise PipelineError(
+                    f"The unet takes latents of {self._sample.shape} and gives {self._output} of {output.shape}. Models"
+                    " that predict more than the noise are not known; convert another.",
+                    component="unet",
+                )
             predictions += [output[row : row + 1] for row in range(self._batch)]
         return predictions[: self._rows]
 

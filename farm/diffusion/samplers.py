@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from numpy.polynomial import Polynomial
-from numpy.polynomial.polynomial import polyfromroots
-
 from farm.diffusion.noise import Latents, RandomSource
 from farm.diffusion.schedule import Convention, ScheduleMaker, distilled, exponential, karras, leading, linear
 
@@ -174,7 +171,7 @@ def _slope(denoise: Denoise, x: Latents, sigma: float) -> Latents:
 
 
 def _blended(kept: float, x: Latents, denoised: Latents) -> Latents:
-    """Goes towards an estimate of x0, as the flow does from one sigma to its `kept`-th part if the estimate holds."""
+    """Moves x towards an estimate of x0; `kept` is the share of x that stays."""
     return kept * x + (1 - kept) * denoised
 
 
@@ -212,14 +209,18 @@ def _unipc_corrected(x: Latents, before: Estimate | None, start: Estimate, end: 
 
 
 def _lagrange_integral(nodes: Sequence[float], node: int, start: float, end: float) -> float:
-    """Integrates from start to end the polynomial that is 1 at one of the nodes and 0 at the others."""
+    """Integrates from start to end the polynomial that is 1 at one of up to four nodes and 0 at the others.
+
+    Gauss's rule of two points is exact up to the third degree.
+    """
     others = [other for position, other in enumerate(nodes) if position != node]
-    basis = Polynomial(polyfromroots(others))
-    integral = basis.integ()
-    return float((integral(end) - integral(start)) / basis(nodes[node]))
+    middle, half = (start + end) / 2, (end - start) / 2
+    points = (middle - half / math.sqrt(3), middle + half / math.sqrt(3))
+    return half * sum(math.prod((point - other) / (nodes[node] - other) for other in others) for point in points)
 
 
 def _weighted(weights: Iterable[float], slopes: Iterable[Latents]) -> Latents:
+    """Sums up slopes, each times its weight."""
     first, *rest = (weight * slope for weight, slope in zip(weights, slopes, strict=True))
     total: Latents = sum(rest, start=first)
     return total

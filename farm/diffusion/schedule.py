@@ -48,9 +48,9 @@ class Schedule:
 class Convention(enum.Enum):
     """Two habits of solvers that diffusers keeps apart and on which pixels depend.
 
-    K_DIFFUSION solvers (Euler, Heun, LMS) tell the UNet fractional timesteps and start from sigma·noise, as if the
-    picture at the first level were black. DPM_SOLVER's (DPM-Solver++, UniPC) tell it whole timesteps, since training
-    had no others, and start from latents whose variance-preserving form is the noise itself.
+    K_DIFFUSION solvers (Euler, Heun, LMS) tell the UNet fractional timesteps and start from sigma·noise. DPM_SOLVER's
+    (DPM-Solver++, UniPC) tell it whole timesteps, since training had no others, and start from latents whose
+    variance-preserving form is the noise itself.
     """
 
     K_DIFFUSION = "k-diffusion"

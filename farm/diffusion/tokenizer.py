@@ -78,7 +78,7 @@ def _load(folder: Path) -> Any:
 
     try:
         return CLIPTokenizer(vocab=str(vocabulary), merges=str(merges))
-    except Exception as error:
+    except Exception as error:  # the Rust tokenizer raises no narrower one, whatever is wrong with its files
         raise PipelineError(
             f"The tokenizer files in {folder} cannot be read: {error}. They are damaged; fetch the model again.",
             folder=str(folder),

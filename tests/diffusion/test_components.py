@@ -107,6 +107,16 @@ def test_a_package_of_another_kind_is_refused_by_what_it_declares(
         component(TorchModel(inputs, outputs, list))
 
 
+def test_a_unet_that_predicts_a_variance_too_is_refused() -> None:
+    import torch
+
+    unet = Unet(TorchModel(SAMPLE | TIMESTEP | HIDDEN, NOISE, lambda **_feeds: [torch.zeros(2, 8, 8, 8)]))
+    unet.condition([np.zeros((77, 96), np.float32)])
+
+    with pytest.raises(PipelineError, match=r"gives noise_pred of \(2, 8, 8, 8\)"):
+        unet.predict(np.zeros(unet.latent_shape, np.float32), 1.0)
+
+
 def test_hidden_states_of_another_width_are_refused_with_both_shapes() -> None:
     wide = SAMPLE | TIMESTEP | declared((2, 768, 1, 77), "encoder_hidden_states")
     unet = Unet(TorchModel(wide, NOISE, list))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,14 @@ from farm.domain import ComputeUnit
 from farm.runtime.base import Array, LoadedModel, TensorSpec
 
 Run = Callable[..., Any]
+
+
+@cache
+def checkpoint() -> Any:
+    """The bundled checkpoint's modules."""
+    from diffusers import StableDiffusionPipeline
+
+    return StableDiffusionPipeline.from_pretrained(CHECKPOINT, dtype=torch.float32, safety_checker=None)
 
 
 @dataclass(frozen=True)
@@ -63,17 +71,11 @@ class TorchRuntime:
         model: TorchModel = makers[component]()
         return self.altered[component](model) if component in self.altered else model
 
-    @cached_property
-    def _parts(self) -> Any:
-        from diffusers import StableDiffusionPipeline
-
-        return StableDiffusionPipeline.from_pretrained(CHECKPOINT, dtype=torch.float32, safety_checker=None)
-
     def _text_encoder(self) -> TorchModel:
         names = ["last_hidden_state", "pooled_outputs"][: 1 + self.pooled]
 
         def run(input_ids: torch.Tensor) -> list[torch.Tensor]:
-            result = self._parts.text_encoder(input_ids.long())
+            result = checkpoint().text_encoder(input_ids.long())
             return [result.last_hidden_state, result.pooler_output][: len(names)]
 
         return _declare(run, {"input_ids": ((1, 77), self.ids_dtype)}, names)
@@ -82,7 +84,7 @@ class TorchRuntime:
         def run(sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor) -> Any:
             states = encoder_hidden_states
             states = states.squeeze(2).transpose(1, 2) if self.channels_first else states
-            return self._parts.unet(sample, timestep, states, return_dict=False)
+            return checkpoint().unet(sample, timestep, states, return_dict=False)
 
         batch = self.batch
         shapes = {
@@ -93,7 +95,7 @@ class TorchRuntime:
         return _declare(run, shapes, ["noise_pred"])
 
     def _vae_decoder(self) -> TorchModel:
-        run = partial(self._parts.vae.decode, return_dict=False)
+        run = partial(checkpoint().vae.decode, return_dict=False)
         return _declare(lambda z: run(z), {"z": ((1, 4, 8, 8), "float16")}, ["image"])
 
 
