@@ -324,17 +324,17 @@ def test_a_download_gives_the_committed_bytes_in_chunks_that_say_where_they_belo
 def test_a_download_of_some_images_leaves_out_the_others_and_those_that_are_not_there(
     jobs: job_service_pb2_grpc.JobServiceStub,
 ) -> None:
-    job = finish(jobs, submit(jobs, ["a"] * 1200))
+    job = finish(jobs, submit(jobs, ["a"] * 600))
 
     def downloaded(**arguments: Any) -> list[int]:
         request = job_service_pb2.DownloadImagesRequest(parent=job.name, **arguments)
         return [chunk.image.index for chunk in jobs.DownloadImages(request) if chunk.HasField("image")]
 
-    assert downloaded(indices=[1100, 7, 7, 3, 5000]) == [3, 7, 1100]
-    assert downloaded(indices=[3, 7, 1100], after_index=3) == [7, 1100]
+    assert downloaded(indices=[550, 7, 7, 3, 5000]) == [3, 7, 550]
+    assert downloaded(indices=[3, 7, 550], after_index=3) == [7, 550]
     assert downloaded(indices=[3], after_index=3) == []
-    assert downloaded(after_index=1190) == list(range(1191, 1200))
-    assert downloaded() == list(range(1200))
+    assert downloaded(after_index=590) == list(range(591, 600))
+    assert downloaded() == list(range(600))
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"not the image")])
