@@ -76,6 +76,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and exits. What goes wrong is told in a paragraph, never in a traceback."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its failures are told below, in the farm's words
     for signal_number in (signal.SIGINT, signal.SIGTERM):  # either stops what was started, also in the background
         signal.signal(signal_number, signal.default_int_handler)
     try:
