@@ -62,7 +62,7 @@ class Connection:
         started.set()
         try:
             return call.result()
-        except grpc.FutureCancelledError:
+        except grpc.FutureCancelledError:  # only `guarded` cancels while this waits
             raise failures[0] from None
         except grpc.RpcError as error:
             raise failures[0] if failures else from_call(error, self.address) from None
