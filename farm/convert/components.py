@@ -17,6 +17,7 @@ from farm.domain import AttentionVariant
 from farm.errors import ConversionError
 
 TOKENS = 77
+LATENT_CHANNELS = 4
 GUIDANCE_BATCH = 2
 """The UNet takes the unconditional and the conditional half of guidance at once."""
 
@@ -81,7 +82,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     options = {"use_safetensors": True, "local_files_only": True}
     network_options = {**options, "torch_dtype": torch.float32, "low_cpu_mem_usage": False}
     try:
-        return Checkpoint(
+        checkpoint = Checkpoint(
             text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, **options).eval(),
             unet=UNet2DConditionModel.from_pretrained(folder / "unet", **network_options).eval(),
             vae=AutoencoderKL.from_pretrained(folder / "vae", **network_options).eval(),
@@ -91,6 +92,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             f"{folder} cannot be read as a diffusers folder of Stable Diffusion 1.x or 2.x: {error} "
             "It must hold text_encoder/, unet/ and vae/, each with config.json and .safetensors weights."
         ) from error
+    config = checkpoint.unet.config
+    if config.in_channels != LATENT_CHANNELS or config.addition_embed_type is not None:
+        raise ConversionError(
+            f"{folder} holds a UNet with {config.in_channels} input channels and {config.addition_embed_type or 'no'} "
+            "additional conditions; only text-to-image models of Stable Diffusion 1.x and 2.x can be converted"
+        )
+    return checkpoint
 
 
 def components(checkpoint: Checkpoint, attention: AttentionVariant) -> tuple[Component, ...]:
@@ -118,13 +126,13 @@ def components(checkpoint: Checkpoint, attention: AttentionVariant) -> tuple[Com
             "unet",
             Unet(checkpoint.unet, attention),
             {
-                "sample": noise(GUIDANCE_BATCH, 4, side, side),
+                "sample": noise(GUIDANCE_BATCH, LATENT_CHANNELS, side, side),
                 "timestep": torch.full((GUIDANCE_BATCH,), 500.0).half(),
                 "encoder_hidden_states": noise(GUIDANCE_BATCH, width, 1, TOKENS),
             },
             ("noise_pred",),
         ),
-        Component("vae_decoder", VaeDecoder(checkpoint.vae), {"z": noise(1, 4, side, side)}, ("image",)),
+        Component("vae_decoder", VaeDecoder(checkpoint.vae), {"z": noise(1, LATENT_CHANNELS, side, side)}, ("image",)),
         Component("vae_encoder", VaeEncoder(checkpoint.vae), {"x": noise(1, 3, pixels, pixels)}, ("latent",)),
     )
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from farm.convert.components import Component
@@ -37,13 +38,13 @@ def save_package(component: Component, path: Path) -> None:
         import coremltools as ct
 
         with _scalar_casts():
-            model = ct.convert(
+            model = ct.convert(  # outputs are float32 whatever the precision, as Apple's converter declares them
                 traced,
                 inputs=[
                     ct.TensorType(name=name, shape=tuple(example.shape), dtype=example.numpy().dtype)
                     for name, example in component.inputs.items()
                 ],
-                outputs=[ct.TensorType(name=name, dtype=_float32()) for name in component.outputs],
+                outputs=[ct.TensorType(name=name, dtype=np.float32) for name in component.outputs],
                 convert_to="mlprogram",
                 minimum_deployment_target=ct.target.macOS13,
                 compute_precision=ct.precision.FLOAT16,
@@ -53,13 +54,6 @@ def save_package(component: Component, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         model.save(str(path))
         _make_reproducible(path)
-
-
-def _float32() -> Any:
-    """The type of all outputs, as Apple's converter declares them."""
-    import numpy as np
-
-    return np.float32
 
 
 def _make_reproducible(package: Path) -> None:
@@ -89,7 +83,6 @@ def _scalar_casts() -> Iterator[None]:
     for arrays without dimensions only since 2.4 ("only 0-dimensional arrays can be converted to Python scalars"). Such
     constants are handled here, everything else by the original.
     """
-    import numpy as np
     from coremltools.converters.mil import Builder
     from coremltools.converters.mil.frontend.torch import ops
 

@@ -253,6 +253,7 @@ def test_an_installed_wheel_brings_the_model_along(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
     assert {file.relative_to(checkout).as_posix() for file in SHAPES.rglob("*") if file.is_file()} <= packed
+    assert "farm/assets/prompts.jsonl" in packed, "the demo's batch"
 
 
 def test_listing_needs_no_heavy_library() -> None:

@@ -16,7 +16,7 @@ from farm.convert.components import MASKED, components, load_checkpoint
 from farm.convert.packages import save_package
 from farm.domain import AttentionVariant, Model
 from farm.runtime.portable import load
-from tests.convert.checkpoints import small_checkpoint
+from tests.convert.checkpoints import small_checkpoint, small_unet
 
 
 def convert(checkpoint: Path, out: Path, *options: str) -> Result:
@@ -118,6 +118,19 @@ def test_a_checkpoint_without_weights_is_refused(checkpoint: Path, tmp_path: Pat
 
     assert result.exit_code == 1
     assert "cannot be read as a diffusers folder" in result.output
+
+
+@pytest.mark.parametrize("options", [{"in_channels": 9}, {"addition_embed_type": "text", "encoder_hid_dim": 48}])
+def test_an_inpainting_or_conditioned_unet_is_refused(
+    checkpoint: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(checkpoint, other, ignore=shutil.ignore_patterns("unet"))
+    small_unet(**options).save_pretrained(other / "unet")
+    result = convert(other, tmp_path / "out")
+
+    assert result.exit_code == 1
+    assert "only text-to-image models of Stable Diffusion 1.x and 2.x" in result.output
 
 
 def test_a_checkpoint_without_its_tokenizer_is_refused(checkpoint: Path, tmp_path: Path) -> None:
