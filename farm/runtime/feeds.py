@@ -41,6 +41,8 @@ def check_feeds(inputs: Mapping[str, Feature], feeds: Mapping[str, Array]) -> No
 def _wrong_with(feature: Feature, array: object) -> list[str]:
     if not isinstance(array, np.ndarray):
         return [f"'{feature.name}' is a {type(array).__name__}, not an array"]
+    if array.dtype == feature.dtype and array.shape == feature.shape:
+        return []
     wrong = []
     if not feature.takes(array.shape):
         wrong.append(f"'{feature.name}' has shape {list(array.shape)} instead of {list(feature.shape)}")
