@@ -145,12 +145,12 @@ class Pipeline:
 
         start = noise.normal(self._unet.latent_shape) * np.float32(schedule.noise_scale)
         denoise = denoiser(predict, schedule, self._variant.config.prediction_type)
-        for step, x in enumerate(SAMPLERS[spec.sampler].solve(denoise, start, schedule.sigmas, noise), 1):
-            _check_finite(x, f"step {step} of {spec.steps}")
+        for x in SAMPLERS[spec.sampler].solve(denoise, start, schedule.sigmas, noise):
             yield x
 
         self._on_stage(Stage.DECODE)
         latents = x / np.float32(math.hypot(schedule.sigmas[-1], 1.0))
+        _check_finite(latents, "the unet")
         if latents.std() == 0:
             raise ImageFailedError(
                 "All latents came out the same, which makes an empty image. The packages or the processor they ran on"
