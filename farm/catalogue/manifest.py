@@ -98,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
     problems = _problems("", root, _ROOT_TYPES)
     defaults, config = root.pop("defaults", {}), root.pop("config", {})
     if isinstance(defaults, dict) and isinstance(config, dict):
-        problems += _problems("defaults.", defaults, _DEFAULT_TYPES) + _problems("config.", config, _CONFIG_TYPES)
+        problems += _problems("defaults.", defaults, _DEFAULT_TYPES) + config_problems(config)
     if problems:
         raise PackageError(f"{path} is not a model's manifest: {'; '.join(problems)}. Mend these keys or remove them")
     return Manifest(
@@ -106,6 +106,11 @@ def read_manifest(folder: Path) -> Manifest:
         defaults=ImageSpec(**defaults).over(Manifest().defaults),
         config=DiffusionConfig(**config),
     )
+
+
+def config_problems(config: Mapping[str, Any]) -> list[str]:
+    """What is wrong with values that are to become a `DiffusionConfig`, each in a few words."""
+    return _problems("config.", config, _CONFIG_TYPES)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

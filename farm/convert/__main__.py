@@ -1,6 +1,7 @@
 """`python -m farm.convert DIFFUSERS_DIR --name NAME --out DIR`: makes a model folder from a checkpoint."""
 
 import os
+import re
 from pathlib import Path
 
 import click
@@ -21,9 +22,16 @@ def parse_attentions(_context: click.Context, _parameter: click.Parameter, text:
     return tuple(ATTENTIONS[name] for name in names)
 
 
+def check_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    """Lets only names pass under which the catalogue will find the model."""
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise click.BadParameter(f"{name!r} is not one word of small letters, digits and hyphens")
+    return name
+
+
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--name", required=True, help="The model's name; its folder in DIR is called so.")
+@click.option("--name", required=True, callback=check_name, help="The model's name; its folder in DIR is called so.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="A models folder.")
 @click.option("--attention", default="original,split-einsum", show_default=True, callback=parse_attentions)
 @click.option("--display-name", default="", help="Name for people.")
@@ -48,7 +56,8 @@ def main(
     from farm.convert.model import Converted, convert_model
 
     def tell(converted: Converted) -> None:
-        click.echo(f"{converted.package}  differs from torch by {converted.difference:.1e}")
+        form = f"{converted.attention.value.lower()} {converted.component}"
+        click.echo(f"{form:28} differs from torch by {converted.difference:.1e}")
 
     manifest = Manifest(
         display_name=display_name or name,
@@ -57,6 +66,7 @@ def main(
     )
     try:
         convert_model(checkpoint, out / name, name, attention, manifest, tell)
+        click.echo(f"{out / name} is ready; set FARM_MODELS={out} to render with it")
     except FarmError as error:
         raise click.ClickException(error.message) from error
 

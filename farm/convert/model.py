@@ -2,13 +2,14 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from farm.catalogue.layout import TOKENIZER_FILES
-from farm.catalogue.manifest import Manifest, write_manifest
+from farm.catalogue.manifest import Manifest, config_problems, write_manifest
 from farm.convert.check import verify
 from farm.convert.components import Checkpoint, components, load_checkpoint
 from farm.convert.packages import save_package
@@ -23,7 +24,7 @@ class Converted:
     Attributes:
         attention: Form of the model that it belongs to.
         component: Its component's name.
-        package: Its folder.
+        package: Its folder while the conversion lasts.
         difference: Relative difference of its outputs from the checkpoint's.
     """
 
@@ -43,9 +44,11 @@ def convert_model(
 ) -> None:
     """Converts a checkpoint, checks each package, and writes a folder that the catalogue reads.
 
+    The folder is made aside and put in place when all of it is right, so that no catalogue ever sees half a model.
+
     Args:
         checkpoint: diffusers folder of a Stable Diffusion 1.x or 2.x model.
-        folder: Model folder to write; packages of the same name in it are replaced.
+        folder: Model folder to write; forms of the model that are in it and not in `attentions` stay there.
         name: The model's name, as it stands in the packages' file names.
         attentions: Forms to make.
         manifest: What the model says of itself; its size and config are taken from the checkpoint instead.
@@ -58,36 +61,48 @@ def convert_model(
     config = read_config(checkpoint)
     tokenizer = [_existing(checkpoint / "tokenizer" / file) for file in TOKENIZER_FILES]
     loaded = load_checkpoint(checkpoint)
-    shared: dict[str, Converted] = {}
-    for attention in attentions:
-        for converted in _convert_variant(loaded, folder, name, attention, shared):
-            on_package(converted)
-    for file in tokenizer:
-        shutil.copyfile(file, folder / file.name)
-    defaults = replace(manifest.defaults, width=loaded.pixel_side, height=loaded.pixel_side)
-    write_manifest(folder, replace(manifest, defaults=defaults, config=config))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as aside:
+        shared: dict[str, Converted] = {}
+        for attention in attentions:
+            for converted in _convert_variant(loaded, Path(aside), name, attention, shared):
+                on_package(converted)
+        for file in tokenizer:
+            shutil.copyfile(file, Path(aside) / file.name)
+        defaults = replace(manifest.defaults, width=loaded.pixel_side, height=loaded.pixel_side)
+        write_manifest(Path(aside), replace(manifest, defaults=defaults, config=config))
+        folder.mkdir(exist_ok=True)
+        for made in Path(aside).iterdir():
+            shutil.rmtree(folder / made.name, ignore_errors=True)
+            made.replace(folder / made.name)
 
 
 def read_config(checkpoint: Path) -> DiffusionConfig:
     """What a pipeline must know of a checkpoint, from its scheduler's, autoencoder's and tokenizer's own files.
 
     Raises:
-        ConversionError: One of the files is missing or unreadable.
+        ConversionError: One of the files is missing or unreadable, or tells of a diffusion that the farm does not know.
     """
     scheduler = _json(checkpoint / "scheduler" / "scheduler_config.json")
+    autoencoder = _json(checkpoint / "vae" / "config.json")
     pad_token = _json(checkpoint / "tokenizer" / "tokenizer_config.json").get("pad_token", DiffusionConfig().pad_token)
-    return DiffusionConfig(
-        scaling_factor=_json(checkpoint / "vae" / "config.json").get(
-            "scaling_factor", DiffusionConfig().scaling_factor
-        ),
-        prediction_type=scheduler.get("prediction_type", "epsilon"),
-        beta_start=scheduler["beta_start"],
-        beta_end=scheduler["beta_end"],
-        beta_schedule=scheduler["beta_schedule"],
-        train_steps=scheduler["num_train_timesteps"],
-        steps_offset=scheduler.get("steps_offset", 0),
-        pad_token=pad_token["content"] if isinstance(pad_token, dict) else pad_token,
-    )
+    values = {
+        "scaling_factor": autoencoder.get("scaling_factor", DiffusionConfig().scaling_factor),
+        "prediction_type": scheduler.get("prediction_type", "epsilon"),
+        "beta_start": scheduler.get("beta_start"),
+        "beta_end": scheduler.get("beta_end"),
+        "beta_schedule": scheduler.get("beta_schedule"),
+        "train_steps": scheduler.get("num_train_timesteps"),
+        "steps_offset": scheduler.get("steps_offset", 0),
+        "pad_token": pad_token["content"] if isinstance(pad_token, dict) else pad_token,
+    }
+    problems = config_problems(values)
+    if problems:
+        raise ConversionError(
+            f"{checkpoint} was trained with a diffusion that the farm does not sample ({'; '.join(problems)}); "
+            "only models like Stable Diffusion 1.x and 2.x can be converted"
+        )
+    return DiffusionConfig(**values)
 
 
 def _convert_variant(

@@ -149,6 +149,38 @@ def test_an_unknown_attention_is_answered_with_the_known_ones(checkpoint: Path, 
     assert "flash is not one of original, split-einsum" in result.output
 
 
+def test_a_model_of_another_kind_of_diffusion_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    flow = tmp_path / "flow"
+    shutil.copytree(checkpoint, flow)
+    (flow / "scheduler" / "scheduler_config.json").write_text('{"prediction_type": "flow_prediction"}')
+    result = convert(flow, tmp_path / "out")
+
+    assert result.exit_code == 1
+    assert "prediction_type = 'flow_prediction' is not one of epsilon" in result.output
+    assert "beta_start = None" in result.output
+
+
+def test_a_name_that_the_catalogue_would_change_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    arguments = [str(checkpoint), "--name", "someone/My Model", "--out", str(tmp_path)]
+    result = CliRunner().invoke(main, arguments)
+
+    assert result.exit_code == 2
+    assert "is not one word of small letters, digits and hyphens" in result.output
+
+
+def test_a_conversion_that_fails_leaves_nothing_that_looks_like_a_model(
+    model: Model, root: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if "tiny" in str(path)}
+    monkeypatch.setattr("farm.convert.check.TOLERANCE", 0.0)
+    result = convert(checkpoint, root, "--attention", "original")
+
+    assert result.exit_code == 1
+    assert "it would make other images" in result.output
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if "tiny" in str(path)} == before
+    assert Catalogue([root], root / "digests.json").get("tiny") == model
+
+
 def test_coremltools_is_left_as_it_was_found(model: Model) -> None:
     from coremltools.converters.mil.frontend.torch import ops
 
