@@ -8,7 +8,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from farm.mil.graph import Graph, Operand, Result, Tensor, UnsupportedError, cast, fp32, graph_type, indices, int64
+from farm.mil.graph import (
+    Graph,
+    Operand,
+    Result,
+    Tensor,
+    UnsupportedError,
+    cast,
+    fp32,
+    graph_type,
+    indices,
+    int64,
+    static_shape,
+)
 from farm.mil.table import OperationTable
 
 OPERATIONS = OperationTable()
@@ -34,7 +46,7 @@ def reshape_like(
     _ends: tuple[Tensor, ...],
     _end_masks: tuple[Tensor, ...],
 ) -> Result:
-    return g.node("Reshape", x, _declared_shape(g))
+    return g.node("Reshape", x, int64(static_shape(g.results[0])))
 
 
 @OPERATIONS.operation
@@ -69,27 +81,24 @@ def shape(g: Graph, x: Tensor) -> Result:
     return cast(g, g.node("Shape", x), np.int32)
 
 
-def _declared_shape(g: Graph) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    declared = g.results[0].shape
-    if None in declared:
-        raise UnsupportedError("it needs a fixed shape here, and the program leaves one open")
-    return np.array(declared, np.int64)
-
-
 # Slices
 
 
-def _bounds(
-    g: Graph, bounds: Tensor, mask: list[bool] | None, open_ends: list[int], whole: list[bool] | None
-) -> Operand:
-    """Begins or ends for ONNX's Slice: `open_ends` where `mask` or `whole` says so."""
-    replaced = np.zeros(len(open_ends), bool)
-    for flags in (mask, whole):
-        replaced |= False if flags is None else np.asarray(flags, bool)
+def _bounds(g: Graph, bounds: Tensor, mask: list[bool] | None, open_ends: list[int]) -> Operand:
+    """Begins or ends for ONNX's Slice: `open_ends` where the mask says so."""
     given = indices(g, bounds)
+    if mask is None or not any(mask):
+        return given
     if isinstance(given, np.ndarray):
-        return np.where(replaced, int64(open_ends), given)
-    return g.node("Where", replaced, int64(open_ends), given) if replaced.any() else given
+        return np.where(mask, int64(open_ends), given)
+    return g.node("Where", np.array(mask), int64(open_ends), given)
+
+
+def _pick(g: Graph, vector: Operand, positions: int | list[int]) -> Operand:
+    """One element of a vector, or several."""
+    if isinstance(vector, np.ndarray):
+        return int64(vector[positions])
+    return g.node("Gather", vector, int64(positions))
 
 
 @OPERATIONS.operation
@@ -105,36 +114,20 @@ def slice_by_index(
     squeeze_mask: list[bool] | None = None,
 ) -> Result:
     steps = stride or [1] * x.rank
-    first = [0 if step > 0 else _END for step in steps]
-    past = [_END if step > 0 else _BEFORE_START for step in steps]
+    begins = _bounds(g, begin, begin_mask, [0 if step > 0 else _END for step in steps])
+    ends = _bounds(g, end, end_mask, [_END if step > 0 else _BEFORE_START for step in steps])
     dropped = [axis for axis in range(x.rank) if squeeze_mask is not None and squeeze_mask[axis]]
-    begins = _bounds(g, begin, begin_mask, first, None)
-    axes = [axis for axis in range(x.rank) if axis not in dropped]
-    if dropped:
-        # Such a dimension is indexed, not sliced: its end is ignored.
-        x_indexed: Operand = x
-        for axis in reversed(dropped):
-            position = _element(g, begins, axis)
-            x_indexed = g.node("Gather", x_indexed, position, axis=axis)
-        begins, ends = _pick(g, begins, axes), _pick(g, _bounds(g, end, end_mask, past, None), axes)
-        steps = [steps[axis] for axis in axes]
-        if not axes:
-            assert isinstance(x_indexed, str)
-            return x_indexed
-        return g.node("Slice", x_indexed, begins, ends, int64(range(len(axes))), int64(steps))
-    return g.node("Slice", x, begins, _bounds(g, end, end_mask, past, None), int64(axes), int64(steps))
-
-
-def _element(g: Graph, vector: Operand, position: int) -> Operand:
-    if isinstance(vector, np.ndarray):
-        return int64(vector[position])
-    return g.node("Gather", vector, int64(position))
-
-
-def _pick(g: Graph, vector: Operand, positions: list[int]) -> Operand:
-    if isinstance(vector, np.ndarray):
-        return vector[positions]
-    return g.node("Gather", vector, int64(positions))
+    if not dropped:
+        return g.node("Slice", x, begins, ends, int64(range(x.rank)), int64(steps))
+    # A dropped dimension is indexed, not sliced: its end is ignored.
+    indexed = g.node("Gather", x, _pick(g, begins, dropped[-1]), axis=dropped[-1])
+    for axis in reversed(dropped[:-1]):
+        indexed = g.node("Gather", indexed, _pick(g, begins, axis), axis=axis)
+    kept = [axis for axis in range(x.rank) if axis not in dropped]
+    if not kept:
+        return indexed
+    steps = [steps[axis] for axis in kept]
+    return g.node("Slice", indexed, _pick(g, begins, kept), _pick(g, ends, kept), int64(range(len(kept))), int64(steps))
 
 
 @OPERATIONS.operation

@@ -254,6 +254,8 @@ class _Reader:
         functions = {name: self._function(function) for name, function in message.mlProgram.functions.items()}
         if main not in functions:
             raise ValueError(f"it has no function '{main}'")
+        if {feature.name for feature in description.input} != {value.name for value in functions[main].inputs}:
+            raise ValueError("the inputs that the model declares are not those of its program")
         _check_values(functions[main], {feature.name for feature in description.output})
         return Program(
             path=self._path,

@@ -58,7 +58,6 @@ LEFT_OUT: Mapping[str, str] = {
     "classify": "class labels have no tensor form; take the probabilities as the model's output",
     "cond": _LIST,
     "conv_quantized": "it belongs to an old format of weights; convert the model again",
-    "coreml_update_state": _STATE,
     "crop_resize": _BOXES,
     "gru": _RECURRENT,
     "list_gather": _LIST,
@@ -165,7 +164,7 @@ class _Translator:
             self._values[value.name] = Tensor(value.name, value.type)
         for feature in (*program.inputs, *program.outputs):
             if feature.kind != "multiArray":
-                self._problems[f"'{feature.name}' is an {feature.kind} feature; only multi-arrays are supported"] += 1
+                self._problems[f"'{feature.name}' is of the kind {feature.kind}; only multi-arrays are supported"] += 1
         for name in program.states:
             self._problems[f"state '{name}': {_STATE}"] += 1
 
@@ -178,16 +177,16 @@ class _Translator:
             self.graph.results = tuple(value.type for value in operation.outputs)
             first_node = len(self.graph.nodes)
             try:
-                results = self._translate(operation)
+                for value, result in zip(operation.outputs, self._translate(operation), strict=True):
+                    self._define(value, result)
+                self._fold(operation, self.graph.nodes[first_node:])
+                continue
             except UnsupportedError as error:
                 self._problems[f"{operation.type}: {error}"] += 1
-                results = [""] * len(operation.outputs)
             except Exception as error:  # noqa: BLE001 - a damaged program can break any assumption of a translator
                 self._problems[f"{operation.type}: its parameters make no sense ({error})"] += 1
-                results = [""] * len(operation.outputs)
-            for value, result in zip(operation.outputs, results, strict=False):
-                self._define(value, result)
-            self._fold(operation, self.graph.nodes[first_node:])
+            for value in operation.outputs:  # so that what comes after is looked at too
+                self._define(value, "")
 
     def output(self, name: str) -> str:
         """Name of the graph's value for an output of the function."""
