@@ -172,6 +172,13 @@ POOLS = [
         lambda a: with_torch(F.avg_pool2d, a.x, kernel_size=3, stride=2, padding=1, count_include_pad=False),
     ),
     Case(
+        "avg_pool with a rounded-up size",
+        lambda v: mb.avg_pool(
+            x=v.x, kernel_sizes=[3, 3], strides=[2, 2], pad_type="custom", pad=[1, 1, 1, 1], ceil_mode=True
+        ),
+        lambda a: with_torch(F.avg_pool2d, a.x, kernel_size=3, stride=2, padding=1, ceil_mode=True),
+    ),
+    Case(
         "avg_pool in one dimension",
         lambda v: mb.avg_pool(x=v.line, kernel_sizes=[4], pad_type="valid"),
         lambda a: with_torch(F.avg_pool1d, a.line, kernel_size=4, stride=1),

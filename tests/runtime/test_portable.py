@@ -12,7 +12,7 @@ from farm.runtime.base import Array, LoadedModel, Runtime
 from farm.runtime.portable import PortableRuntime, load
 from farm.runtime.select import select_runtime
 from tests.mil.cases import convert
-from tests.mil.packages import linear, save_linear
+from tests.mil.packages import WEIGHT, linear, save_linear
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,13 @@ def ramp(*shape: int, dtype: Any = np.float32) -> Array:
 def test_a_prediction_is_what_the_package_says(model: LoadedModel) -> None:
     x = np.random.default_rng(1).standard_normal((4, 5)).astype(np.float32)
     np.testing.assert_allclose(model.predict({"x": x})["y"], linear(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_package_in_fp16_is_computed_in_fp32_with_its_rounded_weights(tmp_path: Path) -> None:
+    rounded = load(save_linear(tmp_path / "half.mlpackage", fp16=True))
+    x = np.random.default_rng(1).standard_normal((4, 5)).astype(np.float32)
+    expected = linear(x, WEIGHT.astype(np.float16).astype(np.float32))
+    np.testing.assert_allclose(rounded.predict({"x": x})["y"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_tells_its_inputs_and_outputs(model: LoadedModel) -> None:
