@@ -34,6 +34,7 @@ CODES: Mapping[type[errors.FarmError], grpc.StatusCode] = {
     errors.StaleAttemptError: grpc.StatusCode.ABORTED,
     errors.ArtifactError: grpc.StatusCode.DATA_LOSS,
     errors.JournalError: grpc.StatusCode.INTERNAL,
+    errors.DiskFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.PackageError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ConversionError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.FeedError: grpc.StatusCode.INTERNAL,
@@ -52,8 +53,13 @@ _RETRY_SECONDS: Mapping[grpc.StatusCode, int] = {
 }
 
 MAX_VIOLATIONS = 20
-_MAX_CHARACTERS = 200
-"""Details travel in the trailers, and most clients take no more than 8 KiB of those."""
+
+# A status travels in the trailers, and most clients take no more than 8 KiB of those. What it says may hold whatever a
+# client sent, and grows on its way: the message to three times its bytes, everything with it again by a third.
+_MESSAGE_BYTES = 800
+_METADATA_BYTES = 160
+_VIOLATION_BYTES = 200
+_VIOLATIONS_BYTES = 2400
 
 
 def to_status(error: errors.FarmError) -> status_pb2.Status:
@@ -76,21 +82,30 @@ def _status(code: grpc.StatusCode, message: str, details: list[Message]) -> stat
     packed = [Any() for _ in details]
     for holder, detail in zip(packed, details, strict=True):
         holder.Pack(detail)
-    return status_pb2.Status(code=code.value[0], message=message, details=packed)
+    return status_pb2.Status(code=code.value[0], message=_cut(message, _MESSAGE_BYTES), details=packed)
+
+
+def _cut(text: str, limit: int) -> str:
+    """As much of `text` as fits into so many bytes."""
+    encoded = text.encode(errors="replace")
+    return text if len(encoded) <= limit else encoded[:limit].decode(errors="ignore") + "…"
 
 
 def _error_info(reason: str, metadata: Mapping[str, str]) -> error_details_pb2.ErrorInfo:
-    return error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=dict(metadata))
+    cut = {name: _cut(value, _METADATA_BYTES) for name, value in metadata.items()}
+    return error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=cut)
 
 
 def _bad_request(violations: Mapping[str, str]) -> error_details_pb2.BadRequest:
-    """The first violations, each cut to a length that fits into the trailers."""
-    return error_details_pb2.BadRequest(
-        field_violations=[
-            {"field": field[:_MAX_CHARACTERS], "description": description[:_MAX_CHARACTERS]}
-            for field, description in list(violations.items())[:MAX_VIOLATIONS]
-        ]
-    )
+    """The first violations, as many as fit into the trailers."""
+    bad_request = error_details_pb2.BadRequest()
+    for field, description in list(violations.items())[:MAX_VIOLATIONS]:
+        bad_request.field_violations.add(
+            field=_cut(field, _VIOLATION_BYTES), description=_cut(description, _VIOLATION_BYTES)
+        )
+        if bad_request.ByteSize() > _VIOLATIONS_BYTES:
+            break
+    return bad_request
 
 
 def from_call(call: grpc.RpcError, address: str) -> errors.FarmError:

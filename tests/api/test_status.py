@@ -1,10 +1,14 @@
 """The error table."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from google.rpc import error_details_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
 import farm.errors
 from farm.api.status import CODES, to_status
@@ -62,11 +66,27 @@ def test_what_a_client_may_try_again_says_when() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 100_000])
-def test_wrong_fields_are_named_and_never_outgrow_what_trailers_can_carry(count: int) -> None:
-    violations = dict.fromkeys((f"entries[{index}].steps" for index in range(count)), "x" * 10_000)
-    error = InvalidRequestError("wrong", violations)
-    (bad_request,) = [found for found in details(error).values() if isinstance(found, error_details_pb2.BadRequest)]
+def test_wrong_fields_are_named_from_the_first_on(count: int) -> None:
+    violations = dict.fromkeys((f"entries[{index}].steps" for index in range(count)), "is 0; it must be from 1 to 1000")
+    (bad_request,) = [
+        found
+        for found in details(InvalidRequestError("wrong", violations)).values()
+        if isinstance(found, error_details_pb2.BadRequest)
+    ]
     named = [violation.field for violation in bad_request.field_violations]
-    assert named == list(violations)[: len(named)]
-    assert len(named) == min(count, 20)
-    assert to_status(error).ByteSize() < 6000
+    assert named == list(violations)[: min(count, 20)]
+
+
+@given(
+    st.sampled_from("x%ä☆💫\n"),
+    st.integers(1, 30_000),
+    st.integers(0, 100),
+)
+def test_a_status_never_outgrows_the_trailers_whatever_a_client_sent(
+    character: str, length: int, violation_count: int
+) -> None:
+    text = character * length
+    violations = {f"spec.labels[{index}]": text for index in range(violation_count)}
+    status = to_status(InvalidRequestError(text, violations, model=text, file=text))
+    percent_encoded, base64 = len(quote(status.message)), len(b64encode(status.SerializeToString()))
+    assert percent_encoded + base64 < 8000
