@@ -428,7 +428,9 @@ class JobSpec(_message.Message):
     display_name: _builtins.str
     """A name for people. Need not be unique."""
     model: _builtins.str
-    """Name of the model, with or without the "models/" prefix. Empty: the farm's default model."""
+    """Name of the model, with or without the "models/" prefix. Empty: the farm's only model; INVALID_ARGUMENT if there are
+    several.
+    """
     priority: _builtins.int
     """Larger runs first; 0 is ordinary. From -100 to 100."""
     output: _builtins.str
@@ -756,7 +758,7 @@ class Progress(_message.Message):
     worker: _builtins.str
     """Output only. "workers/{worker}"."""
     index: _builtins.int
-    """Output only. Index of the image."""
+    """Output only. Index of the image. Unset while the model is compiled or loaded, which serves no image in particular."""
     step: _builtins.int
     """Output only. Denoising steps done."""
     step_count: _builtins.int
@@ -768,15 +770,17 @@ class Progress(_message.Message):
         *,
         attempt_number: _builtins.int = ...,
         worker: _builtins.str = ...,
-        index: _builtins.int = ...,
+        index: _builtins.int | None = ...,
         step: _builtins.int = ...,
         step_count: _builtins.int = ...,
         stage: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "index", b"index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_number", b"attempt_number", "index", b"index", "stage", b"stage", "step", b"step", "step_count", b"step_count", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "attempt_number", b"attempt_number", "index", b"index", "stage", b"stage", "step", b"step", "step_count", b"step_count", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
 
 Global___Progress: _TypeAlias = Progress  # noqa: Y015

@@ -33,7 +33,9 @@ class SubmitJobRequest(_message.Message):
     the first one made. INVALID_ARGUMENT if it comes again with another spec or other entries.
     """
     validate_only: _builtins.bool
-    """First message only. Checks everything and answers with the job as it would be, but accepts nothing."""
+    """First message only. Checks everything and answers with the job as it would be, but accepts nothing: it has no name,
+    its spec is complete, and its `eta` is what it would be if it started now and had the farm to itself.
+    """
     @_builtins.property
     def spec(self) -> _job_pb2.JobSpec:
         """The job. First message only."""
@@ -271,8 +273,8 @@ class WatchJobRequest(_message.Message):
     name: _builtins.str
     """Required. "jobs/{job}"."""
     after_sequence: _builtins.int
-    """Sequence of the last event seen: image events after it are sent, however long ago they were. 0: from the job's
-    beginning. Unset: only what happens from now on.
+    """`sequence` of the last image event seen: image events after it are sent, however long ago they were. 0: from the
+    job's beginning. Unset: only what happens from now on.
     """
     def __init__(
         self,
@@ -301,7 +303,9 @@ class JobEvent(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Grows from event to event; progress events, which are not kept, repeat the last one."""
+    """Grows from image event to image event. Other events, which are not kept, repeat that of the image event before them
+    (of the snapshot, if there was none), so that a reader can go on after any event and misses no image.
+    """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
