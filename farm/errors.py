@@ -98,6 +98,12 @@ class JournalError(FarmError):
     reason = "JOURNAL_FAILED"
 
 
+class DiskFullError(FarmError):
+    """There is no room on the coordinator's disk."""
+
+    reason = "DISK_FULL"
+
+
 class PackageError(FarmError):
     """A model package cannot be read, or is not what its manifest says."""
 

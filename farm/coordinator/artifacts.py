@@ -94,9 +94,10 @@ class ArtifactStore:
         for folder in (self._root / job_id).glob("*"):
             yield from folder.iterdir()
 
-    def free_bytes(self) -> int:
-        """Room on the disk."""
-        return shutil.disk_usage(self._root).free
+    def room(self) -> tuple[int, int]:
+        """Bytes that are free on the disk, and bytes that it has in all."""
+        usage = shutil.disk_usage(self._root)
+        return usage.free, usage.total
 
     def close(self) -> None:
         """Waits for what is being written."""

@@ -15,6 +15,7 @@ from farm.coordinator import chronicle, viewer
 from farm.coordinator.admission import PRIORITIES, job_violations
 from farm.coordinator.bulletin import Bulletin
 from farm.coordinator.clock import Clock
+from farm.coordinator.disk_guard import DiskGuard
 from farm.coordinator.dispatcher import Dispatcher
 from farm.coordinator.engine import Engine
 from farm.coordinator.journal_reader import JobRow
@@ -25,6 +26,7 @@ from farm.coordinator.views import Explanation, ImageView, JobView, WatchEvent, 
 from farm.coordinator.watch import watch
 from farm.domain import SEED_LIMIT, ImageSpec, ImageState, JobSpec, JobState, Model
 from farm.errors import (
+    DiskFullError,
     ImageNotFoundError,
     InvalidRequestError,
     JobNotFoundError,
@@ -67,6 +69,7 @@ class Coordinator:
         self._arriving: set[str] = set()
         # Retrying and deleting a job that has ended read the journal first; one at a time, so they see each other.
         self._reviving = asyncio.Lock()
+        self._disk = DiskGuard(loop, storage.artifacts)
         loop.observe(chronicle.observe)
         loop.observe(self._bulletin.publish)
 
@@ -111,7 +114,7 @@ class Coordinator:
         self._loop.observe(dispatcher.act)
         try:
             async with asyncio.TaskGroup() as tasks:
-                working = [tasks.create_task(self._loop.run()), tasks.create_task(dispatcher.run())]
+                working = [tasks.create_task(part.run()) for part in (self._loop, dispatcher, self._disk)]
                 await engine.start(dispatcher.receive)
                 try:
                     yield
@@ -140,8 +143,11 @@ class Coordinator:
         Raises:
             InvalidRequestError: Fields of the spec are wrong; names all.
             ModelNotFoundError: There is no such model.
+            DiskFullError: There is no room for what it would make.
             SubmissionUnderWayError: The same request id is arriving on another call.
         """
+        if (shortage := self._disk.shortage()) is not None:
+            raise DiskFullError(shortage)
         model = await self._model(spec.model)
         spec = replace(spec, model=model.name)
         wrong = dict(job_violations(spec, model))

@@ -5,6 +5,7 @@ worker reports after an image waits behind it: an attempt must not end before it
 """
 
 import asyncio
+import errno
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
@@ -207,7 +208,9 @@ def _committed(
 def _not_stored(state: FarmState, now: float, key: AttemptKey, error: OSError) -> Iterator[ev.Event]:
     """The coordinator's disk is at fault: the job waits for people, and its images lose no try."""
     state.attempt(key)
-    reason = f"An image could not be stored ({error.strerror}). Make room, then resume the job."
+    reason = f"An image could not be stored ({error.strerror})."
     if (state.jobs[key.job_id].state, ev.JobPaused) in JOB_TRANSITIONS:
-        yield ev.JobPaused(key.job_id, now, reason)
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        mend = "It goes on by itself when there is room." if is_full else "Mend the disk, then resume the job."
+        yield ev.JobPaused(key.job_id, now, f"{reason} {mend}", waits_for_room=is_full)
     yield ev.AttemptEnded(key.job_id, now, key.number, AttemptState.ABANDONED, reason)

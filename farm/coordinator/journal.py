@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from farm.coordinator.journal_file import MIGRATIONS, Connection, migrate
-from farm.errors import JournalError
+from farm.errors import DiskFullError, JournalError
 from farm.scheduler import events as ev
 
 Sequenced = tuple[int, ev.DurableEvent]
@@ -42,13 +42,20 @@ class Journal:
         self._connection.sql.close()
 
     def append(self, events: Sequence[Sequenced]) -> None:
-        """Writes events in one transaction, and returns when they are on disk."""
-        if not events:
-            return
-        with self._connection.transaction() as sql:
-            for sequence, event in events:
-                _WRITERS.get(type(event), _write_event)(sql, sequence, event)
-            sql.execute("UPDATE counters SET value = ? WHERE name = 'sequence'", (events[-1][0],))
+        """Writes events in one transaction, and returns when they are on disk.
+
+        Raises:
+            DiskFullError: There is no room; nothing was written, and the same call may be made again.
+        """
+        try:
+            with self._connection.transaction() as sql:
+                for sequence, event in events:
+                    _WRITERS.get(type(event), _write_event)(sql, sequence, event)
+                sql.execute("UPDATE counters SET value = ? WHERE name = 'sequence'", (events[-1][0],))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise DiskFullError("There is no room on the disk for the journal.") from error
+            raise
 
     def stage(self, job_id: str, request_id: str) -> None:
         """Begins a submission that nobody sees yet."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from farm.coordinator.clock import Clock
 from farm.coordinator.journal import Journal, Sequenced
-from farm.errors import FarmError, JournalError
+from farm.errors import DiskFullError, FarmError, JournalError
 from farm.scheduler import events as ev
 from farm.scheduler.scheduler import decide, next_deadline
 from farm.scheduler.state import FarmState
@@ -151,12 +151,23 @@ class Loop:
         if not durable:
             return
         try:
-            await asyncio.get_running_loop().run_in_executor(self._writer, self._journal.append, durable)
+            await self._append(durable)
         except Exception as error:
             raise JournalError(
                 f"The journal could not be written: {error}. The coordinator stops; nothing that it confirmed is lost. "
                 "Make room or mend the disk and start it again."
             ) from error
+
+    async def _append(self, durable: list[Sequenced]) -> None:
+        """Writes; on a full disk the whole loop waits for room, since it may not go on before this is written."""
+        while True:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._writer, self._journal.append, durable)
+            except DiskFullError as error:
+                log.error("loop.waits_for_room reason=%r", str(error))
+                await asyncio.sleep(TICK_SECONDS)
+            else:
+                return
 
     def _tell(self, happened: list[Happened], answers: list[tuple[_Posted, list[Happened] | FarmError]]) -> None:
         for observer in self._observers:

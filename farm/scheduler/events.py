@@ -49,11 +49,17 @@ class JobOpened:
 
 @dataclass(frozen=True, slots=True)
 class JobPaused:
-    """Nothing new of the job is to be started; `reason` says on whose behalf."""
+    """Nothing new of the job is to be started.
+
+    Attributes:
+        reason: On whose behalf, in words.
+        waits_for_room: Whether it is paused by the farm itself, until there is room on the disk.
+    """
 
     job_id: str
     time: float
     reason: str
+    waits_for_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class LiveJob:
 
     Attributes:
         pending: Images that wait.
+        waits_for_room: Whether the farm itself paused it because the disk is full.
         attempts: Live attempts by number.
         strikes: How often each image failed by its own fault.
         crashes: How often the renderer died over each image.
@@ -76,6 +77,7 @@ class LiveJob:
     create_time: float
     state: JobState = JobState.PENDING
     reason: str = ""
+    waits_for_room: bool = False
     start_time: float | None = None
     failed_count: int = 0
     attempts: dict[int, Attempt] = field(default_factory=dict)

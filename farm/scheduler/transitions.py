@@ -83,14 +83,14 @@ def _job_opened(state: FarmState, event: ev.JobOpened) -> None:
 def _job_paused(state: FarmState, event: ev.JobPaused) -> None:
     job = state.job(event.job_id)
     _move_job(job, event)
-    job.reason = event.reason
+    job.reason, job.waits_for_room = event.reason, event.waits_for_room
     _index_job(state, job)
 
 
 def _job_resumed(state: FarmState, event: ev.JobResumed) -> None:
     job = state.job(event.job_id)
     _move_job(job, event)
-    job.reason = ""
+    job.reason, job.waits_for_room = "", False
     _index_job(state, job)
 
 

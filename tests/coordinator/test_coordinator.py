@@ -11,6 +11,7 @@ from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.views import AttemptView, ImageView, JobView
 from farm.domain import AttemptState, ImageSpec, ImageState, JobSpec, JobState, Model, WorkerState
 from farm.errors import (
+    DiskFullError,
     ImageNotFoundError,
     InvalidRequestError,
     JobNotFoundError,
@@ -397,3 +398,27 @@ async def test_a_second_coordinator_on_a_state_folder_is_refused_with_a_way_out(
                 pass
     async with farm(tmp_path):
         pass
+
+
+async def test_jobs_wait_while_the_disk_is_full_and_go_on_by_themselves_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How full a real disk is cannot be chosen here; tests/abuse fills one where it may."""
+    room = {"free": 100 << 30}
+    monkeypatch.setattr("farm.coordinator.disk_guard.PERIOD_SECONDS", 0.05)
+    monkeypatch.setattr("farm.coordinator.artifacts.ArtifactStore.room", lambda _: (room["free"], 500 << 30))
+    async with farm(tmp_path) as (coordinator, engine):
+        held, job_id = await submit(coordinator, 1), await submit(coordinator, 1)
+        await coordinator.pause_job(held)
+        engine.join()
+        running = await engine.next_assignment()
+        room["free"] = 1 << 20
+        job = await until(coordinator, job_id, JobState.PAUSED)
+        assert "nearly full: 1 MB are free" in job.reason
+        with pytest.raises(DiskFullError):
+            await submit(coordinator)
+        engine.report(AttemptReport(running.key, AttemptState.ABANDONED, "released"))
+        room["free"] = 100 << 30
+        engine.finish(await engine.next_assignment())
+        assert (await ended(coordinator, job_id)).state is JobState.SUCCEEDED
+        assert (await coordinator.job(held)).reason == "paused on request", "a person's pause is a person's to end"
