@@ -44,6 +44,16 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def check_free(address: str) -> None:
+    """Makes sure, before anything expensive is started, that nothing listens on `address` yet.
+
+    Raises:
+        AddressError: Something does.
+    """
+    if _answers(address):
+        raise listening_error(address)
+
+
 def listening_error(address: str) -> AddressError:
     """Says why `address` could not be listened on, after gRPC said only that it could not."""
     if _answers(address):
@@ -62,7 +72,12 @@ def listening_error(address: str) -> AddressError:
 def _answers(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=1):
-            return True
+        if address.startswith("unix:"):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(1)
+                connection.connect(address.removeprefix("unix:"))
+        else:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
     except (OSError, ValueError):
         return False
+    return True

@@ -262,7 +262,7 @@ def _encode_progress(progress: views.ProgressView) -> job_pb2.Progress:
     return job_pb2.Progress(
         attempt_number=progress.attempt_number,
         worker=f"workers/{progress.worker_id}",
-        index=progress.index or 0,
+        index=progress.index,
         step=progress.step,
         step_count=progress.step_count,
         stage=progress.stage.value,

@@ -69,7 +69,7 @@ async def _abort(context: Context, error: Exception, method: str) -> NoReturn:
         raise error
     if not isinstance(error, FarmError):
         log_id = uuid.uuid4().hex[:12]
-        log.error("api.unexpected_error", extra={"log_id": log_id, "method": method}, exc_info=error)
+        log.error("api.unexpected_error log_id=%s method=%s", log_id, method, exc_info=error)
         error = FarmError(
             f"The farm met an error that it did not expect. Its log says more under the id {log_id}; please report it.",
             log_id=log_id,

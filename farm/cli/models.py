@@ -3,7 +3,7 @@
 import click
 
 from farm.cli.options import address_option, json_option
-from farm.cli.output import print_json, print_table, short_id
+from farm.cli.output import console, print_json, print_table, short_id
 from farm.client import Client
 from farm.v1 import job_pb2, model_pb2
 
@@ -19,10 +19,12 @@ def models(address: str, as_json: bool) -> None:
         print_json(listed)
         return
     print_table(
-        ("MODEL", "NAME", "SIZE", "ATTENTION", "DEFAULTS", "SAMPLERS"),
+        ("MODEL", "NAME", "SIZE", "ATTENTION", "DEFAULTS"),
         (_row(model) for model in listed),
         nothing="The farm has no models. Put model folders where FARM_MODELS points, and start it again.",
     )
+    for model in listed:
+        console().print(f"\nSamplers of {short_id(model.name)}: {', '.join(model.samplers)}")
 
 
 def _row(model: model_pb2.Model) -> tuple[str, ...]:
@@ -34,5 +36,4 @@ def _row(model: model_pb2.Model) -> tuple[str, ...]:
         ", ".join(f"{width}x{height}" for width, height in sizes),
         ", ".join(sorted({name.removeprefix("ATTENTION_").lower() for name in attentions})),
         f"{model.defaults.steps} steps, guidance {model.defaults.guidance_scale:g}, {model.defaults.sampler}",
-        ", ".join(model.samplers),
     )

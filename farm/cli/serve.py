@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from farm.api.address import DEFAULT_ADDRESS
+from farm.api.address import DEFAULT_ADDRESS, check_free, check_loopback
 from farm.api.server import Server
 from farm.catalogue import Catalogue
 from farm.cli.logs import log_to_stderr
@@ -79,6 +79,8 @@ async def serve(
     Raises:
         FarmError: It cannot start, or cannot go on.
     """
+    check_loopback(address)
+    check_free(address)
     catalogue = Catalogue()
     stop = _stop_event(stop_with_stdin)
     engine = LocalEngine(_renderer(catalogue, null_renderer))

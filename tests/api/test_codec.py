@@ -10,8 +10,10 @@ from farm import domain
 from farm.api import codec
 from farm.api.plain import to_plain
 from farm.api.requests import assemble, image_spec_message, submission
+from farm.coordinator.views import ProgressView, WatchEvent
 from farm.domain import ImageSpec, ImageState, JobState, Pin
 from farm.errors import InvalidRequestError
+from farm.reports import Stage
 from farm.v1 import job_pb2, job_service_pb2, model_pb2, worker_pb2
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -124,6 +126,14 @@ def test_an_image_is_put_together_from_its_chunks_and_one_that_broke_off_is_give
         chunk(image=second, data=b"ef"),
     ]
     assert [(image.index, png) for image, png in assemble(chunks)] == [(0, b"abcd"), (1, b"ef")]
+
+
+@pytest.mark.parametrize("index", [None, 0, 7])
+def test_progress_names_an_image_only_where_it_serves_one(index: int | None) -> None:
+    """Rules out a client that takes the loading of a model for progress of image 0."""
+    progress = ProgressView("j", 1, "w", index, Stage.LOAD, 0, 0)
+    message = codec.encode_event(WatchEvent(5, 0.0, progress)).progress
+    assert (message.index if message.HasField("index") else None) == index
 
 
 def test_plain_data_has_the_names_of_the_api_and_whole_numbers_as_numbers() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from farm.cli.main import COMMANDS, main
+from farm.domain import SAMPLERS
 from tests.running_farm import RunningFarm, running_farm
 
 
@@ -168,7 +169,9 @@ def test_pulling_again_keeps_what_is_there(run: Run, tmp_path: Path) -> None:
 def test_workers_and_models_are_listed_for_people_and_for_programs(run: Run) -> None:
     assert "local" in run("workers")[1]
     assert json.loads(run("workers", "--json")[1])[0]["name"] == "workers/local"
-    assert "64x64" in run("models")[1]
+    listed = run("models")[1]
+    assert "64x64" in listed
+    assert all(sampler in listed for sampler in SAMPLERS)
     assert json.loads(run("models", "--json")[1])[0]["name"] == "models/shapes"
 
 

@@ -1,6 +1,7 @@
 """`farm coordinator` and `farm up` as processes."""
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import pytest
 from farm import Client
 from farm.domain import JobState
 from tests.cli.processes import SECONDS, start_farm
+from tests.running_farm import running_farm
 
 
 @contextmanager
@@ -36,6 +38,16 @@ def test_a_coordinator_stops_in_order_when_it_is_told_to(tmp_path: Path, signal_
         _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0
     assert "Traceback" not in err
+
+
+def test_a_log_line_says_when_what_happened_and_to_whom(tmp_path: Path) -> None:
+    with coordinator(tmp_path / "state") as (process, address):
+        with Client(address) as client:
+            job = client.submit("a")
+            job.wait()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=SECONDS)
+    assert re.search(rf"^\d{{4}}-\d\d-\d\d [\d:,]+ INFO job\.\w+ .*{job.name.removeprefix('jobs/')}", err, re.MULTILINE)
 
 
 def test_a_coordinator_that_was_killed_goes_on_with_its_jobs_when_it_is_started_again(tmp_path: Path) -> None:
@@ -76,6 +88,22 @@ def test_an_address_that_cannot_be_is_told_in_a_paragraph(tmp_path: Path, addres
     assert (process.returncode, out) == (1, "")
     assert says in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["coordinator", "up"])
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "unix:{}/farm.sock"])
+def test_an_address_that_is_taken_is_told_before_anything_is_started(
+    tmp_path: Path, command: str, address: str
+) -> None:
+    """Rules out a second farm that loads its models, or takes a socket over, before it notices."""
+    with running_farm(tmp_path / "first", address=address.format(tmp_path)) as running:
+        second = start_farm(command, "--address", running.address, "--state", tmp_path / "second", "--null-renderer")
+        out, err = second.communicate(timeout=SECONDS)
+        with Client(running.address) as client:
+            assert client.submit("a").wait() is JobState.SUCCEEDED
+    assert (second.returncode, out) == (1, "")
+    assert f"Something listens on {running.address} already" in err
+    assert not (tmp_path / "second").exists()
 
 
 def test_the_first_screen_of_a_farm_says_where_it_is_and_how_to_use_it(tmp_path: Path) -> None:
