@@ -327,6 +327,29 @@ class ModelOffer:
 
 
 @dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a machine measured of one model variant on one compute unit, warm, before it joined.
+
+    Attributes:
+        digest: Digest of the variant.
+        compute_unit: Processors it ran on.
+        seconds_per_step: One denoising step.
+        fixed_seconds: What an image takes beside its steps: text encoder, VAE, PNG.
+        load_seconds: Loading the variant once it is compiled.
+        compile_seconds: Compiling it, which Core ML does once a machine and macOS build.
+        peak_memory_bytes: Most memory that was in use; 0 where it was not measured.
+    """
+
+    digest: str
+    compute_unit: ComputeUnit
+    seconds_per_step: float
+    fixed_seconds: float
+    load_seconds: float
+    compile_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerFacts:
     """What a machine is and can do, as it says of itself when it joins.
 
@@ -343,6 +366,7 @@ class WorkerFacts:
         offers: Model variants it has.
         labels: Labels that pins can ask for.
         version: Version of the farm's software.
+        measurements: What it measured of its offers; empty where it did not.
     """
 
     chip: str
@@ -357,6 +381,7 @@ class WorkerFacts:
     offers: tuple[ModelOffer, ...]
     version: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
