@@ -21,8 +21,10 @@ ROOMS: dict[str, set[str]] = {
     "diffusion": {"reports", "runtime.base"},
     "catalogue": set(),
     "convert": {"catalogue", "runtime", "diffusion"},
-    "worker": {"reports", "runtime", "diffusion", "catalogue"},
-    "coordinator": {"reports", "scheduler"},
+    "child": set(),
+    "carrier": {"child", "reports"},
+    "worker": {"carrier", "child", "reports", "runtime", "diffusion", "catalogue"},
+    "coordinator": {"carrier", "child", "reports", "scheduler"},
     "v1": set(),
     "api": {"reports", "coordinator", "v1"},
     "batch": set(),
@@ -45,6 +47,7 @@ LIBRARIES: dict[str, set[str]] = {
     "diffusers": {"convert"},
     "transformers": {"diffusion", "convert"},
     "click": {"cli"},
+    "ray": {"carrier.node_process", "coordinator.ray_driver"},
     "rich": {"cli"},
 }
 """Libraries that only some rooms or modules know."""

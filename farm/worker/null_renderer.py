@@ -43,7 +43,6 @@ from farm.worker.probe import Machine
 from farm.worker.worklist import StoppedError, WithdrawnError, Worklist
 
 NULL_MACHINE = Machine("null renderer", ChipClass.CPU, 0, 1, False, 2**33, "none")
-_SIDE = 8
 
 
 class Misbehaviour(enum.Enum):
@@ -55,7 +54,7 @@ class Misbehaviour(enum.Enum):
 
 
 class NullRenderer:
-    """Delivers small squares of one colour, which follows from the seed, with true provenance.
+    """Delivers pictures of one colour, which follows from the seed, of the size asked for, with true provenance.
 
     Args:
         models: What to offer; anything that is assigned is rendered.
@@ -177,7 +176,7 @@ class NullRenderer:
             versions={"farm": self._facts.version},
         )
         colour = np.frombuffer(spec.seed.to_bytes(4), np.uint8)[1:]
-        png = encode_png(np.broadcast_to(colour, (_SIDE, _SIDE, 3)), spec, provenance)
+        png = encode_png(np.broadcast_to(colour, (spec.height, spec.width, 3)), spec, provenance)
         if self._misbehaviour is Misbehaviour.GARBAGE:
             png = png[::-1]
         return ImageReport(assignment.key, index, png, provenance, seconds)

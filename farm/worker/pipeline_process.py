@@ -6,18 +6,15 @@ enters, before it enters it. Two threads stand by: one encodes and delivers fini
 one ends the process when its host is gone. Should the GIL not come back at all, the link's watch ends the process.
 """
 
-import faulthandler
 import gc
-import os
 import pkgutil
-import sys
-import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from farm.child import connect_to_parent
 from farm.diffusion.pipeline import Rendered
 from farm.domain import (
     Assignment,
@@ -214,17 +211,9 @@ def _why_not(lock: DeviceLock) -> str:
     return f"another farm, process {holder.pid}, uses this device since {holder.since:%Y-%m-%d %H:%M} UTC"
 
 
-def _exit_with_host() -> None:
-    """Ends the process at once when its host is gone: the host holds the other end of standard input."""
-    os.read(0, 1)
-    os._exit(1)
-
-
 def main() -> None:
     """Entry point; the only argument is the number of the file descriptor of the connection to the host."""
-    faulthandler.enable()
-    threading.Thread(target=_exit_with_host, name="exit-with-host", daemon=True).start()
-    connection = Connection(int(sys.argv[1]))
+    connection = connect_to_parent()
     with suppress(EOFError, ConnectionError):  # the host is gone
         PipelineProcess(connection, connection.recv()).run()
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from farm.child import Child
 from farm.domain import Assignment, AttemptKey, AttemptState
 from farm.reports import (
     AttemptReport,
@@ -21,8 +22,7 @@ from farm.reports import (
     Stage,
     StageReport,
 )
-from farm.worker.child import Child
-from farm.worker.messages import Settings, Stop, Withdraw, Word
+from farm.worker.messages import Order, Settings, Stop, Withdraw, Word
 
 BACK_OFF_FIRST = 0.1
 BACK_OFF_LIMIT = 30.0
@@ -33,11 +33,14 @@ _LAST_MOMENTS = 1.0
 _log = logging.getLogger(__name__)
 
 
+PipelineChild = Child[Settings | Order, Word]
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """The child said something."""
 
-    child: Child
+    child: PipelineChild
     word: Word
 
 
@@ -45,7 +48,7 @@ class Heard:
 class Ended:
     """The child is gone."""
 
-    child: Child
+    child: PipelineChild
 
 
 Inbox = queue.SimpleQueue[Assignment | Withdraw | Stop | Heard | Ended]
@@ -69,7 +72,7 @@ class Supervisor:
         self._settings = settings
         self._report = report
         self._inbox = inbox
-        self._child: Child | None = None
+        self._child: PipelineChild | None = None
         self._alarm: float | None = None  # the child's deadline; without a child, when the next one is started
         self._has_device = False
         self._deaths = 0  # since an image was finished or given up
@@ -91,7 +94,7 @@ class Supervisor:
                 self._take(message)
         finally:
             if self._child is not None:
-                self._child.stop()
+                self._child.stop(Stop())
 
     def _seconds_to_alarm(self) -> float | None:
         return None if self._alarm is None else max(0.0, self._alarm - time.monotonic())
@@ -143,7 +146,8 @@ class Supervisor:
 
     def _start_child(self) -> None:
         try:
-            self._child = child = Child(
+            self._child = child = PipelineChild(
+                "farm.worker.pipeline_process",
                 self._settings,
                 on_word=lambda child, word: self._inbox.put(Heard(child, word)),
                 on_end=lambda child: self._inbox.put(Ended(child)),

@@ -22,11 +22,10 @@ from farm.reports import (
     StageReport,
     StepReport,
 )
-from farm.worker.child import Child
 from farm.worker.deadlines import Deadlines
 from farm.worker.device_lock import DeviceLock
 from farm.worker.messages import Settings, Stop, Word
-from farm.worker.supervisor import BACK_OFF_LIMIT, back_off
+from farm.worker.supervisor import BACK_OFF_LIMIT, PipelineChild, back_off
 from tests.worker.builders import (
     PATIENCE,
     NoRuntime,
@@ -340,7 +339,9 @@ def test_a_child_that_is_told_to_stop_ends_in_order_at_its_next_step(script: str
     )
     words: SimpleQueue[Word] = SimpleQueue()
     ended = threading.Event()
-    child = Child(settings, lambda _, word: words.put(word), lambda _: ended.set())
+    child = PipelineChild(
+        "farm.worker.pipeline_process", settings, lambda _, word: words.put(word), lambda _: ended.set()
+    )
     child.send(assignment(1, script, steps=1000))
     while not isinstance(words.get(timeout=PATIENCE).report, StepReport):
         pass
