@@ -1,5 +1,10 @@
 """Short ways to make the farm's facts, for tests that care about one or two of their fields."""
 
+import io
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
 from farm.domain import (
     AttentionVariant,
     ChipClass,
@@ -61,6 +66,15 @@ PROVENANCE = Provenance(
     chip_class=ChipClass.CPU,
     versions={"farm": "0"},
 )
+
+
+def png(text: str = "", width: int = 64, height: int = 64) -> bytes:
+    """A PNG of that size that carries a text, so that no two tests' files need be the same."""
+    info = PngInfo()
+    info.add_text("text", text)
+    stream = io.BytesIO()
+    Image.new("L", (width, height)).save(stream, "PNG", pnginfo=info)
+    return stream.getvalue()
 
 
 def worker_facts(

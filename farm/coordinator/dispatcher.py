@@ -13,10 +13,11 @@ from pathlib import Path
 
 from farm.coordinator.artifacts import ArtifactStore, Stored
 from farm.coordinator.engine import Engine, EngineMessage, Heartbeat, Joined, Left, Reported
+from farm.coordinator.inspection import defect
 from farm.coordinator.loop import Change, Happened, Loop
 from farm.domain import Assignment, AttemptKey, AttemptState, ImageSpec, resolve
 from farm.errors import StaleAttemptError
-from farm.reports import AttemptReport, ImageFailureReport, ImageReport, Report
+from farm.reports import AttemptReport, ImageFailureReport, ImageReport
 from farm.scheduler import events as ev
 from farm.scheduler.scheduler import judge
 from farm.scheduler.state import FarmState
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 BATCH_REPORTS = 256
 """Reports that are stored and posted together at most."""
+
+Outcome = Stored | OSError | str
+"""What came of an image file: it was stored, it could not be, or it has a defect."""
 
 ReadEntries = Callable[[str, int, int], Awaitable[list[ImageSpec]]]
 """Reads what images are to be: job id, first index, count."""
@@ -54,6 +58,8 @@ class Dispatcher:
         self._departures: asyncio.Queue[ev.AttemptStarted] = asyncio.Queue()
         # What each worker holds as far as it was told; not durable, as a worker that joins says what it holds.
         self._sent: dict[AttemptKey, str] = {}
+        # Images that are on their way to the disk and the journal.
+        self._settling: set[tuple[AttemptKey, int]] = set()
 
     async def run(self) -> None:
         """Carries both ways until cancelled."""
@@ -131,11 +137,14 @@ class Dispatcher:
             case Reported(worker_id, report):
                 self._post(partial(judge, worker_id=worker_id, report=report))
 
-    def _post(self, change: Change, refused: Callable[[], None] = lambda: None) -> None:
+    def _post(
+        self, change: Change, refused: Callable[[], None] = lambda: None, done: Callable[[], None] = lambda: None
+    ) -> None:
         def look_at(answer: "asyncio.Future[list[Happened]]") -> None:
             if not answer.cancelled() and (error := answer.exception()) is not None:
                 log.info("dispatcher.refused reason=%r", str(error))
                 refused()
+            done()
 
         self._loop.post(change).add_done_callback(look_at)
 
@@ -144,44 +153,70 @@ class Dispatcher:
             batch = [await self._arrivals.get()]
             while not self._arrivals.empty() and len(batch) < BATCH_REPORTS:
                 batch.append(self._arrivals.get_nowait())
-            outcomes = await self._store([reported.report for reported in batch])
-            for reported, outcome in zip(batch, outcomes, strict=True):
-                if isinstance(reported.report, AttemptReport):
-                    self._sent.pop(reported.report.key, None)
-                if isinstance(reported.report, ImageReport):
-                    self._settle(reported.worker_id, reported.report, outcome)
-                else:
-                    self._post(partial(judge, worker_id=reported.worker_id, report=reported.report))
+            outcomes = await self._keep([image for reported in batch if (image := self._wanted(reported)) is not None])
+            for reported in batch:
+                report = reported.report
+                if isinstance(report, AttemptReport):
+                    self._sent.pop(report.key, None)
+                if not isinstance(report, ImageReport):
+                    self._post(partial(judge, worker_id=reported.worker_id, report=report))
+                elif id(report) in outcomes:
+                    self._settle(reported.worker_id, report, outcomes[id(report)])
 
-    async def _store(self, reports: Sequence[Report]) -> list[Stored | OSError | None]:
-        """Stores the images among `reports` whose attempt still counts; None for whatever is not stored."""
-        files = [
-            (self._path(report), report.png) if isinstance(report, ImageReport) and self._counts(report.key) else None
-            for report in reports
-        ]
-        wanted = [file for file in files if file is not None]
-        loop = asyncio.get_running_loop()
-        stored = iter(await loop.run_in_executor(None, self._artifacts.store, wanted) if wanted else [])
-        return [None if file is None else next(stored) for file in files]
+    def _wanted(self, reported: Reported) -> ImageReport | None:
+        """The image that was reported, if it still counts and is not being settled already.
 
-    def _counts(self, key: AttemptKey) -> bool:
+        An image that is delivered twice has one file name: the second must not touch what the first has committed.
+        """
+        image = reported.report
+        if not isinstance(image, ImageReport):
+            return None
         try:
-            self._state.attempt(key)
+            attempt = self._state.attempt(image.key)
         except StaleAttemptError as error:
             log.info("dispatcher.refused reason=%r", str(error))
-            return False
-        return True
+            return None
+        if image.index not in attempt.task.remaining or (image.key, image.index) in self._settling:
+            log.info("dispatcher.refused_again job=%s image=%d", image.key.job_id, image.index)
+            return None
+        self._settling.add((image.key, image.index))
+        return image
+
+    async def _keep(self, images: Sequence[ImageReport]) -> dict[int, Outcome]:
+        """Inspects and stores images, on another thread; what came of each, by its identity."""
+        if not images:
+            return {}
+        sizes = [self._size(image) for image in images]
+        outcomes = await asyncio.get_running_loop().run_in_executor(None, self._inspect_and_store, images, sizes)
+        return {id(image): outcome for image, outcome in zip(images, outcomes, strict=True)}
+
+    def _inspect_and_store(self, images: Sequence[ImageReport], sizes: Sequence[tuple[int, int]]) -> list[Outcome]:
+        defects = [defect(image.png, *size) for image, size in zip(images, sizes, strict=True)]
+        sound = [image for image, wrong in zip(images, defects, strict=True) if wrong is None]
+        stored = iter(self._artifacts.store([(self._path(image), image.png) for image in sound]))
+        return [next(stored) if wrong is None else wrong for wrong in defects]
+
+    def _size(self, image: ImageReport) -> tuple[int, int]:
+        defaults = self._state.jobs[image.key.job_id].spec.defaults
+        assert defaults.width is not None
+        assert defaults.height is not None
+        return defaults.width, defaults.height
 
     def _path(self, image: ImageReport) -> Path:
         return self._artifacts.path(image.key.job_id, image.index, image.key.number)
 
-    def _settle(self, worker_id: str, image: ImageReport, outcome: Stored | OSError | None) -> None:
+    def _settle(self, worker_id: str, image: ImageReport, outcome: Outcome) -> None:
+        settled = partial(self._settling.discard, (image.key, image.index))
         if isinstance(outcome, Stored):
             change = partial(_committed, worker_id=worker_id, image=image, stored=outcome)
-            self._post(change, refused=partial(self._artifacts.remove, self._path(image)))
+            self._post(change, refused=partial(self._artifacts.remove, self._path(image)), done=settled)
         elif isinstance(outcome, OSError):
             log.error("dispatcher.not_stored reason=%r", str(outcome))
-            self._post(partial(_not_stored, key=image.key, error=outcome))
+            self._post(partial(_not_stored, key=image.key, error=outcome), done=settled)
+        else:
+            message = f"The file that {worker_id} delivered is not the image that was asked for: {outcome}."
+            failure = ImageFailureReport(image.key, image.index, "RESULT_DEFECTIVE", message)
+            self._post(partial(judge, worker_id=worker_id, report=failure), done=settled)
 
 
 def _committed(

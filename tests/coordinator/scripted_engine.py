@@ -5,7 +5,9 @@ import asyncio
 from farm.coordinator.engine import EngineMessage, Heartbeat, Joined, Receive, Reported
 from farm.domain import Assignment, AttemptKey, AttemptState
 from farm.reports import AttemptReport, ImageReport, Report
-from tests.builders import PROVENANCE, worker_facts
+from tests.builders import PROVENANCE, png, worker_facts
+
+PNG = png()
 
 
 class ScriptedEngine:
@@ -45,13 +47,13 @@ class ScriptedEngine:
     def report(self, report: Report, worker_id: str = "w") -> None:
         self.say(Reported(worker_id, report))
 
-    def finish_image(self, key: AttemptKey, index: int, png: bytes = b"png", worker_id: str = "w") -> None:
-        self.report(ImageReport(key, index, png, PROVENANCE, 0.01), worker_id)
+    def finish_image(self, key: AttemptKey, index: int, content: bytes = PNG, worker_id: str = "w") -> None:
+        self.report(ImageReport(key, index, content, PROVENANCE, 0.01), worker_id)
 
     def finish(self, assignment: Assignment, worker_id: str = "w") -> None:
         """Renders a whole assignment; every image's bytes name it."""
         for index, spec in assignment.images:
-            self.finish_image(assignment.key, index, f"{index} {spec.prompt}".encode(), worker_id)
+            self.finish_image(assignment.key, index, png(f"{index} {spec.prompt}"), worker_id)
         self.report(AttemptReport(assignment.key, AttemptState.SUCCEEDED), worker_id)
 
     async def next_assignment(self) -> Assignment:

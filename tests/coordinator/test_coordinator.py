@@ -22,7 +22,7 @@ from farm.errors import (
     WrongStateError,
 )
 from farm.reports import AttemptReport, ImageFailureReport
-from tests.builders import MODEL
+from tests.builders import MODEL, png
 from tests.coordinator.scripted_engine import ScriptedEngine
 
 
@@ -86,9 +86,9 @@ async def test_a_batch_is_rendered_and_every_image_can_be_fetched_with_its_own_p
             ("prompt 2", 102),
         ]
         assert [coordinator.artifact_path(image).read_bytes() for image in images] == [
-            b"0 prompt 0",
-            b"1 prompt 1",
-            b"2 prompt 2",
+            png("0 prompt 0"),
+            png("1 prompt 1"),
+            png("2 prompt 2"),
         ]
 
 
@@ -101,7 +101,7 @@ async def test_an_image_that_was_committed_is_never_rendered_again_after_a_resta
         await anext(event async for event in coordinator.watch(job_id, 0) if isinstance(event.event, ImageView))
     async with farm(tmp_path) as (coordinator, engine):
         engine.join()
-        engine.finish_image(first.key, 1, b"late")
+        engine.finish_image(first.key, 1, png("late"))
         again = [await engine.next_assignment() for _ in range(2)]
         assert [index for assignment in again for index, _ in assignment.images] == [1, 2]
         assert all(assignment.key.number > first.key.number for assignment in again)
@@ -109,7 +109,7 @@ async def test_an_image_that_was_committed_is_never_rendered_again_after_a_resta
             engine.finish(assignment)
         job = await ended(coordinator, job_id)
         assert (job.state, job.succeeded_count) == (JobState.SUCCEEDED, 3)
-        assert coordinator.artifact_path(await coordinator.image(job_id, 1)).read_bytes() == b"1 prompt 1"
+        assert coordinator.artifact_path(await coordinator.image(job_id, 1)).read_bytes() == png("1 prompt 1")
     assert len(files(tmp_path)) == 3
 
 
@@ -132,7 +132,7 @@ async def test_a_result_of_an_attempt_that_was_fenced_off_is_refused_and_its_fil
         lost = await engine.next_assignment()
         engine.report(AttemptReport(lost.key, AttemptState.ABANDONED, "the renderer died", 0))
         again = await engine.next_assignment()
-        engine.finish_image(lost.key, 0, b"late")
+        engine.finish_image(lost.key, 0, png("late"))
         engine.finish(again)
         await ended(coordinator, job_id)
         assert (await coordinator.image(job_id, 0)).committed is not None
@@ -367,7 +367,7 @@ async def test_a_silent_worker_loses_its_images_to_others_and_its_late_result_is
                 await asyncio.sleep(0.02)
         engine.join("other")
         again = await engine.next_assignment()
-        engine.finish_image(lost.key, 0, b"late", "silent")
+        engine.finish_image(lost.key, 0, png("late"), "silent")
         engine.finish(again, "other")
         await ended(coordinator, job_id)
         committed = (await coordinator.image(job_id, 0)).committed
@@ -422,3 +422,31 @@ async def test_jobs_wait_while_the_disk_is_full_and_go_on_by_themselves_when_the
         engine.finish(await engine.next_assignment())
         assert (await ended(coordinator, job_id)).state is JobState.SUCCEEDED
         assert (await coordinator.job(held)).reason == "paused on request", "a person's pause is a person's to end"
+
+
+@pytest.mark.parametrize("garbage", [b"garbage", png(width=63), png()[:-5]], ids=["garbage", "another size", "cut"])
+async def test_a_file_that_is_not_the_image_that_was_asked_for_does_not_count(tmp_path: Path, garbage: bytes) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.join()
+        job_id = await submit(coordinator, 1)
+        bad = await engine.next_assignment()
+        engine.finish_image(bad.key, 0, garbage)
+        engine.report(AttemptReport(bad.key, AttemptState.SUCCEEDED))
+        engine.finish(await engine.next_assignment())
+        assert (await ended(coordinator, job_id)).succeeded_count == 1
+        assert len(files(tmp_path)) == 1
+
+
+async def test_an_image_that_is_delivered_twice_counts_once_and_keeps_its_file(tmp_path: Path) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.join()
+        job_id = await submit(coordinator, 2)
+        first = await engine.next_assignment()
+        engine.finish_image(first.key, 0, png("first"))
+        engine.finish_image(first.key, 0, png("again"))
+        await anext(event async for event in coordinator.watch(job_id, 0) if isinstance(event.event, ImageView))
+        engine.finish_image(first.key, 0, png("and again"))
+        await asyncio.sleep(0.1)
+        image = await coordinator.image(job_id, 0)
+        assert coordinator.artifact_path(image).read_bytes() == png("first")
+        assert len(files(tmp_path)) == 1
