@@ -9,7 +9,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from farm.api import codec
 from farm.api.interceptor import Context
-from farm.api.paging import page_size, read_token, write_token
+from farm.api.paging import AfterImage, AfterJob, page_size, read_token, write_token
 from farm.api.requests import MAX_ENTRIES, SUBMITTER_METADATA
 from farm.api.status import MAX_VIOLATIONS
 from farm.coordinator.coordinator import Coordinator
@@ -59,17 +59,19 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         self, request: job_service_pb2.ListJobsRequest, context: Context
     ) -> job_service_pb2.ListJobsResponse:
         size = page_size(request.page_size)
-        key = read_token(request)
+        after = read_token(request, AfterJob)
         jobs = await self._coordinator.jobs(
             states=codec.members(codec.JOB_STATES, request.states, "states"),
             submitter=request.submitter or None,
-            after=None if key is None else (float(key[0]), str(key[1])),
+            after=None if after is None else (after.create_time, after.job_id),
             limit=size + 1,
         )
         page = jobs[:size]
         return job_service_pb2.ListJobsResponse(
             jobs=[codec.encode_job(job) for job in page],
-            next_page_token=write_token(request, [page[-1].create_time, page[-1].job_id]) if len(jobs) > size else "",
+            next_page_token=(
+                write_token(request, AfterJob(page[-1].create_time, page[-1].job_id)) if len(jobs) > size else ""
+            ),
         )
 
     async def DeleteJob(self, request: job_service_pb2.DeleteJobRequest, context: Context) -> Empty:
@@ -110,17 +112,17 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         self, request: job_service_pb2.ListImagesRequest, context: Context
     ) -> job_service_pb2.ListImagesResponse:
         size = page_size(request.page_size)
-        key = read_token(request)
+        after = read_token(request, AfterImage)
         images = await self._coordinator.images(
             codec.resource_id(request.parent, "jobs", "parent"),
             states=codec.members(codec.IMAGE_STATES, request.states, "states"),
-            after_index=-1 if key is None else int(key[0]),
+            after_index=-1 if after is None else after.index,
             limit=size + 1,
         )
         page = images[:size]
         return job_service_pb2.ListImagesResponse(
             images=[codec.encode_image(image) for image in page],
-            next_page_token=write_token(request, [page[-1].index]) if len(images) > size else "",
+            next_page_token=write_token(request, AfterImage(page[-1].index)) if len(images) > size else "",
         )
 
     async def DownloadImages(

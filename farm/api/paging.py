@@ -4,9 +4,11 @@ import base64
 import binascii
 import copy
 import hashlib
-import json
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import msgspec
 
 from farm.api.codec import invalid
 from farm.v1 import job_service_pb2, model_service_pb2, worker_service_pb2
@@ -23,8 +25,31 @@ PagedRequest = (
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
 
-Key = list[str | int | float]
-"""Where a page ended: the sort key of its last element."""
+
+@dataclass(frozen=True, slots=True)
+class AfterJob:
+    """The last job of a page."""
+
+    create_time: float
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AfterImage:
+    """The last image of a page."""
+
+    index: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class AfterName:
+    """The last element of a page that is sorted by name."""
+
+    name: str
+
+
+Place = AfterJob | AfterImage | AfterName
+P = TypeVar("P", AfterJob, AfterImage, AfterName)
 
 
 def page_size(requested: int) -> int:
@@ -38,12 +63,12 @@ def page_size(requested: int) -> int:
     return min(requested or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
 
 
-def write_token(request: PagedRequest, key: Key) -> str:
-    """The token for the page after `key` of the list that `request` asked for."""
-    return base64.urlsafe_b64encode(json.dumps([_fingerprint(request), key]).encode()).decode()
+def write_token(request: PagedRequest, place: Place) -> str:
+    """The token for the page after `place` of the list that `request` asked for."""
+    return base64.urlsafe_b64encode(msgspec.json.encode((_fingerprint(request), place))).decode()
 
 
-def read_token(request: PagedRequest) -> Key | None:
+def read_token(request: PagedRequest, kind: type[P]) -> P | None:
     """Where the page before ended; None for the first page.
 
     Raises:
@@ -52,12 +77,14 @@ def read_token(request: PagedRequest) -> Key | None:
     if not request.page_token:
         return None
     try:
-        fingerprint, key = json.loads(base64.b64decode(request.page_token, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, TypeError):
+        raw = base64.b64decode(request.page_token, altchars=b"-_", validate=True)
+        fingerprint, encoded = msgspec.json.decode(raw, type=tuple[str, msgspec.Raw])
+        place = msgspec.json.decode(encoded, type=kind)
+    except (binascii.Error, ValueError):
         raise invalid("page_token", "is not one that this farm gave out") from None
-    if fingerprint != _fingerprint(request) or not isinstance(key, list):
+    if fingerprint != _fingerprint(request):
         raise invalid("page_token", "belongs to a list with other arguments; repeat them, or start from the first page")
-    return key
+    return place
 
 
 def _fingerprint(request: PagedRequest) -> str:
@@ -71,8 +98,8 @@ def _fingerprint(request: PagedRequest) -> str:
 
 def page_by_name(request: PagedRequest, items: Iterable[T], name: Callable[[T], str]) -> tuple[list[T], str]:
     """One page of a short list that is sorted by name, and the token for the next."""
-    key = read_token(request)
+    after = read_token(request, AfterName)
     size = page_size(request.page_size)
-    rest = sorted((item for item in items if key is None or name(item) > str(key[0])), key=name)
+    rest = sorted((item for item in items if after is None or name(item) > after.name), key=name)
     page = rest[:size]
-    return page, write_token(request, [name(page[-1])]) if len(rest) > size else ""
+    return page, write_token(request, AfterName(name(page[-1]))) if len(rest) > size else ""
