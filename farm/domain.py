@@ -8,39 +8,20 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 SEED_LIMIT = 2**32
 """Seeds are 32-bit, as numpy's, Core ML's Swift pipeline's and AUTOMATIC1111's are."""
 
 
+# fmt: off
 SAMPLERS = (
-    "ddim",
-    "euler",
-    "euler-karras",
-    "euler-exponential",
-    "euler-ancestral",
-    "heun",
-    "heun-karras",
-    "heun-exponential",
-    "dpmpp-2m",
-    "dpmpp-2m-karras",
-    "dpmpp-2m-exponential",
-    "dpmpp-2m-sde",
-    "dpmpp-2m-sde-karras",
-    "dpmpp-2m-sde-exponential",
-    "dpmpp-2s-ancestral",
-    "dpmpp-2s-ancestral-karras",
-    "dpmpp-2s-ancestral-exponential",
-    "lms",
-    "lms-karras",
-    "lms-exponential",
-    "pndm",
-    "unipc",
-    "unipc-karras",
-    "unipc-exponential",
-    "lcm",
+    "ddim", "euler", "euler-karras", "euler-exponential", "euler-ancestral", "heun", "heun-karras",
+    "heun-exponential", "dpmpp-2m", "dpmpp-2m-karras", "dpmpp-2m-exponential", "dpmpp-2m-sde", "dpmpp-2m-sde-karras",
+    "dpmpp-2m-sde-exponential", "dpmpp-2s-ancestral", "dpmpp-2s-ancestral-karras", "dpmpp-2s-ancestral-exponential",
+    "lms", "lms-karras", "lms-exponential", "pndm", "unipc", "unipc-karras", "unipc-exponential", "lcm",
 )
+# fmt: on
 """Names of the diffusion solvers that a job can ask for; `farm.diffusion.samplers` holds each."""
 
 
@@ -181,32 +162,13 @@ def resolve(entry: ImageSpec, defaults: ImageSpec, index: int) -> RenderSpec:
         ValueError: The two together leave a field open.
     """
     merged = entry.over(defaults)
-    seed = entry.seed if entry.seed is not None else ((defaults.seed or 0) + index) % SEED_LIMIT
-    missing = [
-        name
-        for name in ("prompt", "width", "height", "steps", "guidance_scale", "sampler")
-        if getattr(merged, name) is None
-    ]
+    values: dict[str, Any] = {name: getattr(merged, name) for name in RenderSpec.__slots__}
+    values["seed"] = entry.seed if entry.seed is not None else ((defaults.seed or 0) + index) % SEED_LIMIT
+    values["negative_prompt"] = merged.negative_prompt or ""
+    missing = [name for name, value in values.items() if value is None and name not in ("strength", "init_image")]
     if missing:
         raise ValueError(f"image {index} has no {', '.join(missing)}")
-    assert merged.prompt is not None
-    assert merged.width is not None
-    assert merged.height is not None
-    assert merged.steps is not None
-    assert merged.guidance_scale is not None
-    assert merged.sampler is not None
-    return RenderSpec(
-        prompt=merged.prompt,
-        negative_prompt=merged.negative_prompt or "",
-        seed=seed,
-        width=merged.width,
-        height=merged.height,
-        steps=merged.steps,
-        guidance_scale=merged.guidance_scale,
-        sampler=merged.sampler,
-        strength=merged.strength,
-        init_image=merged.init_image,
-    )
+    return RenderSpec(**values)
 
 
 @dataclass(frozen=True, slots=True)

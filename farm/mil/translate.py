@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from farm.errors import UnsupportedOperationsError
+from farm.errors import PackageError, UnsupportedOperationsError
 from farm.mil import (
     operations_constexpr,
     operations_elementwise,
@@ -208,6 +208,11 @@ class _Translator:
         )
 
     def _define_constant(self, operation: Operation) -> None:
+        if len(operation.outputs) != 1 or not operation.inputs.get("val"):
+            raise PackageError(
+                "A constant of the program has no value: the file is damaged. Fetch or convert the model again.",
+                operation=operation.outputs[0].name if operation.outputs else "",
+            )
         (value,) = operation.outputs
         constant = operation.inputs["val"][0]
         self._values[value.name] = Tensor(value.name, value.type, constant if isinstance(constant, Constant) else None)
