@@ -15,14 +15,12 @@ SEED_LIMIT = 2**32
 
 
 # fmt: off
-# fmt: off
 SAMPLERS = (
     "ddim", "euler", "euler-karras", "euler-exponential", "euler-ancestral", "heun", "heun-karras",
     "heun-exponential", "dpmpp-2m", "dpmpp-2m-karras", "dpmpp-2m-exponential", "dpmpp-2m-sde", "dpmpp-2m-sde-karras",
     "dpmpp-2m-sde-exponential", "dpmpp-2s-ancestral", "dpmpp-2s-ancestral-karras", "dpmpp-2s-ancestral-exponential",
     "lms", "lms-karras", "lms-exponential", "pndm", "unipc", "unipc-karras", "unipc-exponential", "lcm",
 )
-# fmt: on
 # fmt: on
 """Names of the diffusion solvers that a job can ask for; `farm.diffusion.samplers` holds each."""
 
