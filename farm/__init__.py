@@ -1,14 +1,15 @@
 """A render farm for Apple silicon.
 
-`from farm import Client` is the way in from Python; it loads gRPC, so it is looked up when it is asked for.
+`from farm import Client` (or `AsyncClient`) is the way in from Python; it loads gRPC, so it is looked up when it is
+asked for.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from farm.client import Client, Job
+    from farm.client import AsyncClient, AsyncJob, Client, Job
 
-__all__ = ["Client", "Job"]
+__all__ = ["AsyncClient", "AsyncJob", "Client", "Job"]
 
 
 def __getattr__(name: str) -> object:

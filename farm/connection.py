@@ -1,16 +1,17 @@
-"""A connection to a farm: how its calls are made, and how their failures are told."""
+"""Connections to a farm, blocking and asyncio: how calls are made, and how their failures are told and survived."""
 
+import asyncio
 import getpass
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import grpc
 
-from farm.api.requests import MAX_MESSAGE_BYTES, SUBMITTER_METADATA
+from farm.api.requests import MAX_MESSAGE_BYTES, SUBMITTER_METADATA, Outgoing
 from farm.api.status import from_call
-from farm.errors import UnreachableError
+from farm.errors import FarmError, SubmissionUnderWayError, UnreachableError
 from farm.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc, model_service_pb2_grpc, worker_service_pb2_grpc
 
 M = TypeVar("M")
@@ -25,12 +26,42 @@ _OPTIONS = (
 )
 
 
+class Patience:
+    """How long something that was cut off waits for the farm to come back.
+
+    Only what had begun waits: a farm that was not there in the first place is told at once.
+
+    Args:
+        seconds: How long the farm may stay away.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._moved = False
+        self._cut_at: float | None = None
+
+    def note_progress(self) -> None:
+        """A message got through."""
+        self._moved = True
+
+    def pause(self, failure: FarmError) -> float:
+        """Seconds to wait before it is tried again; raises `failure` if it is not to be."""
+        now = time.monotonic()
+        if isinstance(failure, UnreachableError) and self._moved:
+            self._cut_at, self._moved = now, False
+        # A farm that did not notice the cut yet holds on to the submission for a while.
+        passing = isinstance(failure, UnreachableError | SubmissionUnderWayError)
+        if not passing or self._cut_at is None or now - self._cut_at >= self._seconds:
+            raise failure from None
+        return _RECONNECT_SECONDS
+
+
 class Connection:
     """The stubs of a farm's services, and the ways to call them.
 
     Args:
         address: Where the farm listens.
-        patience_seconds: How long a broken stream waits for the farm to come back.
+        patience_seconds: How long what a restart cuts off waits for the farm to come back.
     """
 
     def __init__(self, address: str, patience_seconds: float) -> None:
@@ -45,20 +76,32 @@ class Connection:
         """Ends the connection, and what still runs over it."""
         self._channel.close()
 
-    def send(self, messages: Iterator[job_service_pb2.SubmitJobRequest]) -> job_pb2.Job:
-        """Streams a submission; a failure of `messages` takes the call back before the farm can accept half a batch."""
+    def send(self, outgoing: Outgoing) -> job_pb2.Job:
+        """Streams a submission, and again if it is cut off; a failure to read it takes it back."""
+        patience = Patience(self._patience_seconds)
+        while True:
+            try:
+                return self._send(outgoing, patience)
+            except FarmError as failure:
+                pause = patience.pause(failure)
+                outgoing.check_repeatable()
+                time.sleep(pause)
+
+    def _send(self, outgoing: Outgoing, patience: Patience) -> job_pb2.Job:
         failures: list[Exception] = []
         started = threading.Event()
 
         def guarded() -> Iterator[job_service_pb2.SubmitJobRequest]:
             try:
-                yield from messages
+                for message in outgoing.messages():
+                    yield message
+                    patience.note_progress()
             except Exception as error:  # noqa: BLE001 - gRPC reads this on its own thread; raised again below
                 failures.append(error)
                 started.wait()
                 call.cancel()
 
-        call = self.jobs.SubmitJob.future(guarded(), metadata=((SUBMITTER_METADATA, _user()),))
+        call = self.jobs.SubmitJob.future(guarded(), metadata=_submitter())
         started.set()
         try:
             return call.result()
@@ -87,24 +130,101 @@ class Connection:
 
     def resumed(self, open_stream: Callable[[], Iterator[M]]) -> Iterator[M]:
         """Reads a stream, and opens it again where it breaks: `open_stream` knows from where to go on."""
-        received = False
-        broken_since: float | None = None
+        patience = Patience(self._patience_seconds)
         while True:
             try:
                 for message in open_stream():
-                    received, broken_since = True, None
+                    patience.note_progress()
                     yield message
             except grpc.RpcError as error:
-                failure = from_call(error, self.address)
-                broken_since = broken_since or time.monotonic()
-                patient = received and time.monotonic() - broken_since < self._patience_seconds
-                if not (patient and isinstance(failure, UnreachableError)):
-                    raise failure from None
-                time.sleep(_RECONNECT_SECONDS)
+                time.sleep(patience.pause(from_call(error, self.address)))
             else:
                 return
 
 
-def _user() -> str:
+class AsyncConnection:
+    """What `Connection` is, on the event loop that runs when it is made; arguments and methods are the same."""
+
+    def __init__(self, address: str, patience_seconds: float) -> None:
+        self.address = address
+        self._patience_seconds = patience_seconds
+        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self.jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
+        self.workers = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
+        self.models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+
+    async def close(self) -> None:
+        """Ends the connection, and what still runs over it."""
+        await self._channel.close()
+
+    async def send(self, outgoing: Outgoing) -> job_pb2.Job:
+        """Streams a submission, and again if it is cut off; a failure to read it takes it back."""
+        patience = Patience(self._patience_seconds)
+        while True:
+            try:
+                return await self._send(outgoing, patience)
+            except FarmError as failure:
+                pause = patience.pause(failure)
+                outgoing.check_repeatable()
+                await asyncio.sleep(pause)
+
+    async def _send(self, outgoing: Outgoing, patience: Patience) -> job_pb2.Job:
+        failures: list[Exception] = []
+
+        async def guarded() -> AsyncGenerator[job_service_pb2.SubmitJobRequest, None]:
+            try:
+                for message in outgoing.messages():
+                    yield message
+                    patience.note_progress()
+            except Exception as error:
+                failures.append(error)
+                raise  # gRPC cancels the call
+
+        call = self.jobs.SubmitJob(guarded(), metadata=_submitter())
+        try:
+            return await call
+        except grpc.RpcError as error:
+            raise failures[0] if failures else from_call(error, self.address) from None
+        except asyncio.CancelledError:
+            if failures:
+                raise failures[0] from None
+            raise
+        finally:
+            call.cancel()
+
+    async def call(self, method: Callable[..., Awaitable[M]], request: object) -> M:
+        """Makes a call that has one answer."""
+        try:
+            return await method(request, timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            raise from_call(error, self.address) from None
+
+    async def pages(self, method: Callable[..., Awaitable[M]], request: Any) -> AsyncGenerator[M, None]:
+        """Every page of a list."""
+        while True:
+            page: Any = await self.call(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def resumed(self, open_stream: "Callable[[], grpc.aio.UnaryStreamCall[Any, M]]") -> AsyncGenerator[M, None]:
+        """Reads a stream, and opens it again where it breaks: `open_stream` knows from where to go on."""
+        patience = Patience(self._patience_seconds)
+        while True:
+            stream = open_stream()
+            try:
+                async for message in stream:
+                    patience.note_progress()
+                    yield message
+            except grpc.RpcError as error:
+                await asyncio.sleep(patience.pause(from_call(error, self.address)))
+            else:
+                return
+            finally:
+                stream.cancel()
+
+
+def _submitter() -> tuple[tuple[str, str]]:
     """Who submits: this machine's user name, in the ASCII that metadata can carry."""
-    return getpass.getuser().encode("ascii", "replace").decode()
+    return ((SUBMITTER_METADATA, getpass.getuser().encode("ascii", "replace").decode()),)

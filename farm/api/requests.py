@@ -4,9 +4,10 @@ Pure functions, so that the blocking client and an asyncio one share all but the
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from farm.domain import ImageSpec
-from farm.errors import InvalidRequestError
+from farm.errors import InvalidRequestError, UnreachableError
 from farm.v1 import job_pb2, job_service_pb2
 
 MAX_ENTRIES = 1000
@@ -62,13 +63,55 @@ def submission(
         yield job_service_pb2.SubmitJobRequest(entries=job_pb2.Entries(entries=run))
 
 
-def assemble(chunks: Iterable[job_service_pb2.ImageChunk]) -> Iterator[tuple[job_pb2.Image, bytes]]:
-    """Each image of a download with its file's bytes. An image that breaks off and begins anew is given once."""
-    image = job_pb2.Image()
-    png = bytearray()
-    for chunk in chunks:
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A submission that is to be sent, and sent again if a restart of the farm cuts it off.
+
+    Attributes:
+        spec: The job.
+        entries: Prompts, or specs that say more.
+        request_id: Makes sending it again harmless.
+        validate_only: Whether the farm shall check and not accept.
+    """
+
+    spec: job_pb2.JobSpec
+    entries: Iterable[str | ImageSpec]
+    request_id: str
+    validate_only: bool
+
+    def messages(self) -> Iterator[job_service_pb2.SubmitJobRequest]:
+        """The messages, from the first."""
+        return submission(self.spec, self.entries, self.request_id, self.validate_only)
+
+    def check_repeatable(self) -> None:
+        """Makes sure that the entries can be read again.
+
+        Raises:
+            UnreachableError: They come from an iterator, which can be read only once.
+        """
+        if isinstance(self.entries, Iterator):
+            raise UnreachableError(
+                "The connection to the farm broke while the batch was sent, and its entries come from an iterator, "
+                "which can be read only once. Submit it again with the same entries and "
+                f'request_id="{self.request_id}": if the farm accepted it after all, you get that job. Entries in a '
+                "sequence, or in any object that can be iterated over again, are sent again by themselves.",
+                request_id=self.request_id,
+            )
+
+
+class Assembler:
+    """Puts the images of a download together from its chunks."""
+
+    def __init__(self) -> None:
+        self._image = job_pb2.Image()
+        self._png = bytearray()
+
+    def add(self, chunk: job_service_pb2.ImageChunk) -> tuple[job_pb2.Image, bytes] | None:
+        """Takes the next chunk; gives an image with its file's bytes once that is whole.
+
+        An image that breaks off and begins anew is given once.
+        """
         if chunk.HasField("image"):
-            image, png = chunk.image, bytearray()
-        png += chunk.data
-        if len(png) == image.size_bytes:
-            yield image, bytes(png)
+            self._image, self._png = chunk.image, bytearray()
+        self._png += chunk.data
+        return (self._image, bytes(self._png)) if len(self._png) == self._image.size_bytes else None

@@ -115,7 +115,7 @@ def from_call(call: grpc.RpcError, address: str) -> errors.FarmError:
         call: What gRPC raised.
         address: Where the farm was looked for, to say so if it does not answer.
     """
-    assert isinstance(call, grpc.Call)
+    assert isinstance(call, grpc.Call | grpc.aio.AioRpcError)
     status = rpc_status.from_call(call)
     infos = [] if status is None else _unpack(status, error_details_pb2.ErrorInfo)
     if not infos:
@@ -131,7 +131,7 @@ def from_call(call: grpc.RpcError, address: str) -> errors.FarmError:
     return error
 
 
-def _foreign_error(call: grpc.Call, address: str) -> errors.FarmError:
+def _foreign_error(call: grpc.Call | grpc.aio.AioRpcError, address: str) -> errors.FarmError:
     """An error that the farm did not raise: the connection's, or of a server that is no farm."""
     match call.code():
         case grpc.StatusCode.UNAVAILABLE:

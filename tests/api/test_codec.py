@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from farm import domain
 from farm.api import codec
 from farm.api.plain import to_plain
-from farm.api.requests import assemble, image_spec_message, submission
+from farm.api.requests import Assembler, image_spec_message, submission
 from farm.coordinator.views import ProgressView, WatchEvent
 from farm.domain import ImageSpec, ImageState, JobState, Pin
 from farm.errors import InvalidRequestError
@@ -125,7 +125,9 @@ def test_an_image_is_put_together_from_its_chunks_and_one_that_broke_off_is_give
         chunk(data=b"cd", offset=2),
         chunk(image=second, data=b"ef"),
     ]
-    assert [(image.index, png) for image, png in assemble(chunks)] == [(0, b"abcd"), (1, b"ef")]
+    assembler = Assembler()
+    whole = [found for part in chunks if (found := assembler.add(part))]
+    assert [(image.index, png) for image, png in whole] == [(0, b"abcd"), (1, b"ef")]
 
 
 @pytest.mark.parametrize("index", [None, 0, 7])

@@ -1,4 +1,4 @@
-"""The Python client, against a real farm."""
+"""The client that blocks, against a real farm."""
 
 import json
 import re
@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from farm.errors import (
     UnreachableError,
     WrongStateError,
 )
+from tests.client.batches import InterruptedBatch, farm_that_restarts
 from tests.running_farm import RunningFarm, running_farm
 
 
@@ -179,6 +181,44 @@ def test_a_download_goes_on_over_a_restart_of_the_farm(tmp_path: Path) -> None:
         with running_farm(tmp_path / "state", address=address):
             received += [image.index for image, _ in images]
     assert received == list(range(600))
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_a_submission_that_a_restart_cuts_off_is_sent_again_if_its_entries_can_be_read_again(
+    tmp_path: Path, repeatable: bool
+) -> None:
+    address = f"unix:{tmp_path}/farm.sock"
+    with farm_that_restarts(tmp_path / "state", address) as restart, Client(address) as client:
+        batch = InterruptedBatch(restart)
+        if repeatable:
+            assert client.submit(batch).message.image_count == 3000
+            assert batch.times_read == 2
+        else:
+            with pytest.raises(UnreachableError, match=r'only once\. Submit it again .* request_id="once"'):
+                client.submit(iter(batch), request_id="once")
+        assert batch.interrupted.wait(30)  # the call fails while its entries are still being read on another thread
+        assert len(list(client.jobs())) == repeatable
+
+
+def test_a_submission_that_is_cut_off_gives_up_when_the_farm_stays_away(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/farm.sock"
+    with ExitStack() as running, Client(address, patience_seconds=0.7) as client:
+        running.enter_context(running_farm(tmp_path / "state", address=address))
+        batch = InterruptedBatch(running.close)
+        began = time.monotonic()
+        with pytest.raises(UnreachableError):
+            client.submit(batch)
+        assert 0.7 <= time.monotonic() - began < 10
+        assert batch.interrupted.wait(30)
+
+
+def test_a_submission_that_is_only_to_be_checked_gives_the_job_that_would_be(client: Client) -> None:
+    before = len(list(client.jobs()))
+    job = client.submit(["a", "b"], validate_only=True, seed=7, display_name="x")
+    assert (job.name, job.message.image_count, job.message.display_name) == ("", 2, "x")
+    with pytest.raises(InvalidRequestError):
+        client.submit(["a", ImageSpec(prompt="b", steps=-1)], validate_only=True)
+    assert len(list(client.jobs())) == before
 
 
 def test_a_farm_that_is_not_there_is_told_at_once_with_what_to_do(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The farm from Python.
+"""The farm from Python, in calls that block.
 
 Example::
 
@@ -12,34 +12,40 @@ Example::
 """
 
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from farm.api import codec
-from farm.api.address import DEFAULT_ADDRESS
-from farm.api.requests import assemble, image_spec_message, submission
+from farm.api.requests import Assembler
+from farm.client.shared import (
+    PAGE_SIZE,
+    PATIENCE_SECONDS,
+    SETTLED,
+    KnownJob,
+    chosen_address,
+    get_job_request,
+    list_jobs_request,
+    outgoing,
+)
 from farm.connection import Connection
 from farm.domain import ImageSpec, ImageState, JobState, Pin
-from farm.errors import ImageNotFoundError
 from farm.output_folder import output_folder
 from farm.v1 import job_pb2, job_service_pb2, model_pb2, model_service_pb2, worker_pb2, worker_service_pb2
-
-PATIENCE_SECONDS = 60.0
-PAGE_SIZE = 1000
 
 
 class Client:
     """A connection to a farm. Calls block; results are the API's messages; errors are those of `farm.errors`.
 
+    What a restart of the farm cuts off goes on by itself: watches and downloads where they were, submissions from
+    their first entry, under the same request id, so that none becomes two jobs.
+
     Args:
         address: Where the farm listens; without it FARM_ADDRESS, or this machine's farm.
-        patience_seconds: How long watches and downloads wait for a farm that has gone away to come back.
+        patience_seconds: How long they wait for a farm that has gone away to come back.
     """
 
     def __init__(self, address: str | None = None, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        self.address = address or os.environ.get("FARM_ADDRESS") or DEFAULT_ADDRESS
+        self.address = chosen_address(address)
         self._connection = Connection(self.address, patience_seconds)
 
     def __enter__(self) -> Self:
@@ -62,47 +68,52 @@ class Client:
         labels: Mapping[str, str] | None = None,
         pin: Pin | None = None,
         request_id: str | None = None,
+        validate_only: bool = False,
         **defaults: Any,
     ) -> "Job":
         """Submits a batch. When it returns, the job is on the coordinator's disk.
 
         Args:
             entries: A prompt, prompts, or `ImageSpec`s that say more than a prompt; read as they are sent, so a batch
-                may be longer than memory. If reading them fails, nothing is submitted and the failure is raised.
+                may be longer than memory. If reading them fails, nothing is submitted and the failure is raised. What
+                can be iterated over again is sent again after a restart of the farm; an iterator cannot be.
             model: Name of the model; may be left out where the farm has only one.
             display_name: A name for people.
             priority: Larger runs first, -100 to 100.
             labels: Your own key-value pairs.
             pin: Restricts where the job may run.
             request_id: A UUID: the same submission sent again with it returns the first one's job.
+            validate_only: Check everything and submit nothing. The job that is returned has no name; its `message` is
+                what it would be.
             **defaults: `ImageSpec`'s fields, for entries that leave them open: `steps=20`, `seed=7`, ...
 
         Raises:
             InvalidRequestError: Fields are wrong; `violations` names them.
             ModelNotFoundError: The farm has no such model.
+            UnreachableError: The farm does not answer, or a restart cut off a batch that cannot be read again.
         """
-        spec = job_pb2.JobSpec(
-            display_name=display_name,
-            model=model,
-            priority=priority,
-            labels=dict(labels or {}),
-            defaults=image_spec_message(ImageSpec(**defaults), "spec.defaults"),
-            pin=codec.encode_pin(pin or Pin()),
+        message = self._connection.send(
+            outgoing(
+                entries,
+                model=model,
+                display_name=display_name,
+                priority=priority,
+                labels=labels,
+                pin=pin,
+                request_id=request_id,
+                validate_only=validate_only,
+                defaults=defaults,
+            )
         )
-        batch = [entries] if isinstance(entries, str) else entries
-        messages = submission(spec, batch, request_id or str(uuid.uuid4()), validate_only=False)
-        return Job(self._connection, self._connection.send(messages))
+        return Job(self._connection, message)
 
     def job(self, name: str) -> "Job":
         """The job of that name, with or without "jobs/"."""
-        request = job_service_pb2.GetJobRequest(name=name if "/" in name else f"jobs/{name}")
-        return Job(self._connection, self._connection.call(self._connection.jobs.GetJob, request))
+        return Job(self._connection, self._connection.call(self._connection.jobs.GetJob, get_job_request(name)))
 
     def jobs(self, states: Iterable[JobState] = (), submitter: str = "") -> Iterator["Job"]:
         """Jobs, newest first; all of them, or those in `states` and of `submitter`."""
-        request = job_service_pb2.ListJobsRequest(
-            page_size=PAGE_SIZE, states=[codec.JOB_STATES[state] for state in states], submitter=submitter
-        )
+        request = list_jobs_request(states, submitter)
         for page in self._connection.pages(self._connection.jobs.ListJobs, request):
             for message in page.jobs:
                 yield Job(self._connection, message)
@@ -120,27 +131,12 @@ class Client:
             yield from page.models
 
 
-class Job:
+class Job(KnownJob):
     """A job of a farm: its state when last heard of, and what can be done with it."""
 
     def __init__(self, connection: Connection, message: job_pb2.Job) -> None:
+        super().__init__(message)
         self._connection = connection
-        self.message = message
-        """The job as the farm last told it."""
-
-    def __repr__(self) -> str:
-        done = self.message.succeeded_count + self.message.failed_count
-        return f"<{self.name} {self.state.value} {done}/{self.message.image_count}>"
-
-    @property
-    def name(self) -> str:
-        """Its resource name, which starts with "jobs/"."""
-        return self.message.name
-
-    @property
-    def state(self) -> JobState:
-        """Where it was in its life when last heard of."""
-        return codec.member(codec.JOB_STATES, self.message.state, "state") or JobState.PENDING
 
     def refresh(self) -> "Job":
         """Asks the farm how far the job has come."""
@@ -192,10 +188,8 @@ class Job:
             return self._connection.jobs.WatchJob(job_service_pb2.WatchJobRequest(name=self.name, after_sequence=after))
 
         for event in self._connection.resumed(open_stream):
-            if event.HasField("job"):
-                self.message = event.job
-            elif event.HasField("image"):
-                after = event.sequence
+            after = event.sequence
+            self._learn(event)
             yield event
 
     def images(self) -> Iterator[job_pb2.Image]:
@@ -213,9 +207,7 @@ class Job:
 
     def list_images(self, states: Iterable[ImageState] = ()) -> Iterator[Sequence[job_pb2.Image]]:
         """The job's images by index, in pages; all of them, or those in `states`."""
-        request = job_service_pb2.ListImagesRequest(
-            parent=self.name, page_size=PAGE_SIZE, states=[codec.IMAGE_STATES[state] for state in states]
-        )
+        request = self._list_images_request(states)
         return (page.images for page in self._connection.pages(self._connection.jobs.ListImages, request))
 
     def pngs(self, indices: Sequence[int] = ()) -> Iterator[tuple[job_pb2.Image, bytes]]:
@@ -227,9 +219,11 @@ class Job:
                 job_service_pb2.DownloadImagesRequest(parent=self.name, after_index=after, indices=indices)
             )
 
-        for image, png in assemble(self._connection.resumed(open_stream)):
-            after = image.index
-            yield image, png
+        assembler = Assembler()
+        for chunk in self._connection.resumed(open_stream):
+            if whole := assembler.add(chunk):
+                after = whole[0].index
+                yield whole
 
     def png(self, index: int) -> bytes:
         """One image's file.
@@ -239,7 +233,7 @@ class Job:
         """
         for _, png in self.pngs([index]):
             return png
-        raise ImageNotFoundError(f"{self.name} has no file for image {index}: it is not committed.", job=self.name)
+        raise self._no_file(index)
 
     def download(self, folder: str | os.PathLike[str], on_image: Callable[[], object] = lambda: None) -> int:
         """Fetches what is settled into `folder`: PNGs by index, `manifest.jsonl`, `contact-sheet.png`.
@@ -253,10 +247,9 @@ class Job:
         Returns:
             How many committed images the folder holds now.
         """
-        settled = (ImageState.SUCCEEDED, ImageState.FAILED)
         count = 0
         with output_folder(Path(folder)) as output:
-            for page in self.list_images(settled):
+            for page in self.list_images(SETTLED):
                 missing = output.missing(page)
                 for image, png in self.pngs(missing) if missing else ():
                     output.store(image, png)
