@@ -24,7 +24,8 @@ def worker_facts(
         memory_bytes=machine.memory_bytes,
         os=machine.os,
         runtime=runtime,
-        compute_units=compute_units,
+        # A virtual machine and Rosetta have no Neural Engine, though Core ML takes the unit's name there.
+        compute_units=tuple(unit for unit in compute_units if machine.has_ane or unit is not ComputeUnit.CPU_AND_NE),
         offers=tuple(
             ModelOffer(variant.model, variant.attention, variant.digest, variant.width, variant.height)
             for model in models
