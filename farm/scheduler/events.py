@@ -266,9 +266,15 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class ClockJumped:
-    """Volatile. The coordinator itself was away (stopped, asleep, restarted): silence until now proves nothing."""
+    """Volatile. The coordinator itself was away (stopped, asleep, restarted): silence until now proves nothing.
+
+    Attributes:
+        time: Now.
+        heard: Workers that could be heard all the same.
+    """
 
     time: float
+    heard: frozenset[str] = frozenset()
 
 
 JobEvent = (

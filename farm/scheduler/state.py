@@ -39,7 +39,11 @@ class Task:
 
 @dataclass(slots=True)
 class Attempt:
-    """A live attempt, and the last thing that was heard of it."""
+    """A live attempt, and the last thing that was heard of it.
+
+    Attributes:
+        failed: Images that failed in it. A report of one may come twice, and costs one try.
+    """
 
     started: ev.AttemptStarted
     task: Task
@@ -47,6 +51,7 @@ class Attempt:
     index: int | None = None
     step: int = 0
     step_count: int = 0
+    failed: set[int] = field(default_factory=set)
 
     @property
     def key(self) -> AttemptKey:

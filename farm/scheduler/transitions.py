@@ -215,6 +215,9 @@ def _image_committed(state: FarmState, event: ev.ImageCommitted) -> None:
 
 def _image_failed(state: FarmState, event: ev.ImageFailed) -> None:
     attempt = _unsettled(state, event)
+    if event.index in attempt.failed:
+        raise StaleAttemptError(f"Attempt {event.number} has said before that image {event.index} failed.")
+    attempt.failed.add(event.index)
     job = state.jobs[event.job_id]
     if event.is_final:
         attempt.task.remaining.discard(event.index)
@@ -288,10 +291,15 @@ def _step_done(state: FarmState, event: ev.StepDone) -> None:
 
 
 def _clock_jumped(state: FarmState, event: ev.ClockJumped) -> None:
-    waited_for = [worker for worker in state.workers.values() if worker.is_present or worker.attempts]
+    waited_for = [
+        worker
+        for worker in state.workers.values()
+        if (worker.is_present or worker.attempts) and worker.worker_id not in event.heard
+    ]
     for worker in waited_for:
         worker.last_seen = event.time
-    state.heard = {worker.worker_id: event.time for worker in waited_for}
+    heard = {worker_id: time for worker_id, time in state.heard.items() if worker_id in event.heard}
+    state.heard = heard | {worker.worker_id: event.time for worker in waited_for}
 
 
 _HANDLERS: dict[type, Callable[[FarmState, Any], None]] = {
