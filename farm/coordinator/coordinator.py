@@ -273,7 +273,7 @@ class Coordinator:
     async def workers(self) -> list[WorkerView]:
         """Every worker that ever joined since this coordinator started, by name."""
         async with self._loop.reading() as (state, _):
-            views = [viewer.worker_view(state, worker) for worker in state.workers.values()]
+            views = [viewer.worker_view(worker) for worker in state.workers.values()]
         return sorted((view for view in views if view is not None), key=lambda view: view.worker_id)
 
     async def worker(self, worker_id: str) -> WorkerView:

@@ -4,7 +4,6 @@ from farm.coordinator.journal_reader import ImageRow, JobRow
 from farm.coordinator.views import (
     AttemptView,
     Committed,
-    Eta,
     Explanation,
     ImageView,
     JobView,
@@ -12,14 +11,23 @@ from farm.coordinator.views import (
     WorkerExplanation,
     WorkerView,
 )
-from farm.domain import AttemptKey, AttemptState, ImageState, JobSpec, JobState, resolve
+from farm.domain import AttemptState, ImageState, JobSpec, JobState, resolve
 from farm.reports import Stage
 from farm.scheduler import events as ev
-from farm.scheduler.policy import Reason, explain
+from farm.scheduler.eta import eta
+from farm.scheduler.explain import Reason, explain
 from farm.scheduler.state import Attempt, FarmState, LiveJob, Worker
 
-ETA_SPREAD = 1.3
-"""Eight in ten values of a normal distribution lie within 1.28 deviations."""
+WAITS_FOR_ITS_TURN = frozenset(
+    reason.value
+    for reason in (
+        Reason.CAN_RUN,
+        Reason.RUNS_NEXT,
+        Reason.OTHER_JOB_FIRST,
+        Reason.BETTER_USED,
+        Reason.TOO_SLOW_NOW,
+    )
+)
 
 
 def ended_job_view(row: JobRow) -> JobView:
@@ -56,24 +64,9 @@ def live_job_view(state: FarmState, job: LiveJob, now: float) -> JobView:
         create_time=job.create_time,
         start_time=job.start_time,
         end_time=None,
-        eta=_eta(state, job, now),
+        eta=eta(state, job, now),
         reason=job.reason,
     )
-
-
-def _eta(state: FarmState, job: LiveJob, now: float) -> Eta | None:
-    """From the learned speed of the workers that render the job now, as if they went on with nothing else."""
-    if job.state is not JobState.RUNNING:
-        return None
-    held = {attempt.started.worker_id: attempt.started.model_digest for attempt in job.attempts.values()}
-    estimates = [estimate for pair in held.items() if (estimate := state.rates.estimate(*pair)) is not None]
-    if not estimates:
-        return None
-    remaining = job.image_count - job.succeeded_count - job.failed_count
-    seconds = remaining / sum(1 / max(estimate.seconds, 1e-6) for estimate in estimates)
-    relative = max(estimate.deviation / max(estimate.seconds, 1e-6) for estimate in estimates)
-    spread = ETA_SPREAD * relative * seconds / max(1.0, remaining**0.5)
-    return Eta(now + max(0.0, seconds - spread), now + seconds, now + seconds + spread)
 
 
 def image_view(job_id: str, spec: JobSpec, row: ImageRow, unsettled: ImageState) -> ImageView:
@@ -133,7 +126,7 @@ def progress_view(attempt: Attempt) -> ProgressView:
     )
 
 
-def worker_view(state: FarmState, worker: Worker) -> WorkerView | None:
+def worker_view(worker: Worker) -> WorkerView | None:
     """A worker; None for one that only the journal names."""
     if worker.facts is None:
         return None
@@ -145,20 +138,9 @@ def worker_view(state: FarmState, worker: Worker) -> WorkerView | None:
         facts=worker.facts,
         resident_models=worker.resident_models,
         current_attempt=(current.job_id, current.number) if current else None,
-        images_per_hour=_images_per_hour(state, worker, current),
+        images_per_hour=3600 / worker.image_seconds if worker.image_seconds else 0.0,
         last_seen_time=worker.last_seen,
     )
-
-
-def _images_per_hour(state: FarmState, worker: Worker, current: AttemptKey | None) -> float:
-    if current is not None:
-        digest = state.attempt(current).started.model_digest
-        estimate = state.rates.estimate(worker.worker_id, digest)
-    else:
-        estimate = next(
-            (known for (worker_id, _), known in state.rates.estimates.items() if worker_id == worker.worker_id), None
-        )
-    return 3600 / max(estimate.seconds, 1e-6) if estimate else 0.0
 
 
 def explanation(state: FarmState, job: LiveJob) -> Explanation:
@@ -180,6 +162,6 @@ def _summary(job: LiveJob, workers: list[WorkerExplanation]) -> str:
         return f"It runs on {here} of {len(workers)} workers; {len(job.pending)} images wait."
     if not workers:
         return "It waits for a worker: none has joined yet."
-    if any(worker.reason in ("CAN_RUN", "OTHER_JOB_FIRST", "RUNS_NEXT") for worker in workers):
+    if any(worker.reason in WAITS_FOR_ITS_TURN for worker in workers):
         return "It waits for its turn."
     return "It waits for a worker that can render it: none can now. Each line below says why."

@@ -7,15 +7,10 @@ from dataclasses import dataclass
 
 from farm.domain import AttemptState, ImageState, JobSpec, JobState, Provenance, RenderSpec, WorkerFacts, WorkerState
 from farm.reports import Stage
+from farm.scheduler import forecast
 
-
-@dataclass(frozen=True, slots=True)
-class Eta:
-    """When a job is expected to end: one in ten ends before `earliest`, one in ten after `latest`."""
-
-    earliest: float
-    likely: float
-    latest: float
+Eta = forecast.Eta
+"""When a job is expected to end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,47 +1,187 @@
-"""What is known of how long an image takes, per worker and model variant: learned from what was committed."""
+"""What an image costs on a worker, and how sure that is.
 
+The seconds of a step are taken as a product, so their logarithm is a sum of four parts: the chip's published prior, and
+three offsets that are learned: of the model (SDXL is heavier than its pixels say), of the chip with this variant and
+compute unit, and of this one machine. Each offset is a Gaussian belief, and every measured image moves each by its
+share of the uncertainty (a Kalman filter that neglects correlations). So the first image of a new model on any Mac
+teaches what it costs on all of them, a worker's own history refines it, and the sum of the variances is the confidence.
+
+A machine's offset, its pace, is allowed to drift: one that slows by heat is priced as it is now. A single image that is
+far off hardly counts; a second one in a row is a change, and is believed at once.
+"""
+
+import math
 from dataclasses import dataclass, field
 
-WEIGHT = 0.2
-"""Weight of the newest image in the running figures: a Mac that slows by heat is priced as it is now, within about ten
-images."""
+from farm.domain import ComputeUnit, Measurement, ModelOffer, WorkerFacts
+from farm.scheduler.chips import LOAD_SECONDS, prior_seconds
+
+FIXED_STEPS = 1.5
+"""What an image takes beside its steps, in steps: 1.1 to 2.2 on the machines of Apple's README (seconds an image less
+steps over iterations a second); the same chip does both."""
+
+MODEL_VARIANCE = 3.0**2
+"""A model may be a thousand times lighter or heavier than Stable Diffusion 1.5."""
+
+CHIP_VARIANCE = 0.3**2
+"""How far the table of chips is off, one deviation: 30 %."""
+
+PACE_VARIANCE = 0.05**2
+"""How far two machines with the same chip differ."""
+
+NOISE_VARIANCE = 0.04**2
+"""How far two images on the same machine differ."""
+
+DRIFT_VARIANCE = 0.01**2
+"""How far a machine's pace moves from image to image."""
+
+SURPRISE = 3.0
+"""Deviations beyond which an image is taken for an exception, unless the next one is, too."""
+
+PACE_BUCKET = 0.05
+"""Machines whose pace agrees within 5 % are one rate group."""
+
+UNSURE = 0.25
+"""Relative deviation from which an estimate is no base for a long task: nothing was measured yet."""
+
+
+@dataclass(slots=True)
+class Belief:
+    """An offset of the logarithm of seconds: what is believed, and its variance."""
+
+    variance: float
+    mean: float = 0.0
+
+    def move(self, error: float, total_variance: float) -> None:
+        """Takes its share of an error that all beliefs together, and noise, have made."""
+        gain = self.variance / total_variance
+        self.mean += gain * error
+        self.variance *= 1 - gain
+
+
+@dataclass(slots=True)
+class Pace(Belief):
+    """How much slower one machine is than its like; `surprise` is the sign of the last image if that was far off."""
+
+    surprise: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Seconds an image takes.
+    """What an image is thought to take on a rate group.
 
     Attributes:
-        seconds: Exponentially weighted mean.
-        deviation: Exponentially weighted mean of the absolute differences from it.
-        image_count: Images it was learned from.
+        seconds_per_step: One denoising step.
+        fixed_seconds: The rest of the image.
+        deviation: Relative standard deviation of both together.
     """
 
-    seconds: float
+    seconds_per_step: float
+    fixed_seconds: float
     deviation: float
-    image_count: int
+
+    def seconds(self, steps: int) -> float:
+        """Seconds an image of so many steps takes."""
+        return self.fixed_seconds + steps * self.seconds_per_step
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one image took: `steps` denoising steps in `seconds`, from its start to its decoded pixels."""
+
+    digest: str
+    compute_unit: ComputeUnit
+    steps: int
+    seconds: float
+
+
+ModelKey = tuple[str, int, int]
+VariantKey = tuple[str, int, str, ComputeUnit]
 
 
 @dataclass(slots=True)
 class Rates:
-    """Estimates by worker and model digest."""
+    """All that was learned of speed.
 
-    estimates: dict[tuple[str, str], Estimate] = field(default_factory=dict)
+    Attributes:
+        models: By model, width and height: how much heavier than the prior.
+        variants: By chip, GPU cores, digest and compute unit: how much slower than the prior says.
+        paces: By worker: how much slower than others of its chip.
+        fixed_steps: Measured by digest and compute unit; what an image takes beside its steps, in steps.
+        loads: Measured by chip, GPU cores, digest and compute unit: seconds to load.
+        peaks: Measured by digest and compute unit: bytes of memory in use at most.
+    """
 
-    def learn(self, worker_id: str, model_digest: str, seconds: float) -> None:
-        """Takes one image's render time into account."""
-        old = self.estimates.get((worker_id, model_digest))
-        if old is None:
-            new = Estimate(seconds, seconds / 4, 1)
+    models: dict[ModelKey, Belief] = field(default_factory=dict)
+    variants: dict[VariantKey, Belief] = field(default_factory=dict)
+    paces: dict[str, Pace] = field(default_factory=dict)
+    fixed_steps: dict[tuple[str, ComputeUnit], float] = field(default_factory=dict)
+    loads: dict[VariantKey, float] = field(default_factory=dict)
+    peaks: dict[tuple[str, ComputeUnit], int] = field(default_factory=dict)
+
+    def calibrate(self, worker_id: str, facts: WorkerFacts) -> None:
+        """Takes in what a worker measured of itself before it joined."""
+        offers = {offer.digest for offer in facts.offers}
+        for measured in facts.measurements:
+            if measured.digest in offers:
+                self._calibrate(worker_id, facts, measured)
+
+    def _calibrate(self, worker_id: str, facts: WorkerFacts, measured: Measurement) -> None:
+        place = (measured.digest, measured.compute_unit)
+        self.fixed_steps[place] = measured.fixed_seconds / measured.seconds_per_step
+        self.loads[(facts.chip, facts.gpu_cores, *place)] = measured.load_seconds
+        self.peaks[place] = max(self.peaks.get(place, 0), measured.peak_memory_bytes)
+        self.learn(worker_id, facts, Sample(*place, 1, measured.fixed_seconds + measured.seconds_per_step))
+
+    def learn(self, worker_id: str, facts: WorkerFacts, sample: Sample) -> None:
+        """Takes one image's render time into account, if it was of a variant that its worker still has."""
+        offer = next((offer for offer in facts.offers if offer.digest == sample.digest), None)
+        if offer is None:
+            return
+        unit = sample.compute_unit
+        model = self.models.setdefault((offer.model, offer.width, offer.height), Belief(MODEL_VARIANCE))
+        variant = self.variants.setdefault((facts.chip, facts.gpu_cores, offer.digest, unit), Belief(CHIP_VARIANCE))
+        pace = self.paces.setdefault(worker_id, Pace(PACE_VARIANCE))
+        pace.variance += DRIFT_VARIANCE
+        prior = math.log(prior_seconds(facts, unit, offer.width, offer.height))
+        believed = prior + model.mean + variant.mean + pace.mean
+        error = math.log(max(sample.seconds, 1e-6) / (sample.steps + self._fixed(offer.digest, unit))) - believed
+        total = model.variance + variant.variance + pace.variance + NOISE_VARIANCE
+        limit = SURPRISE * math.sqrt(total)
+        if abs(error) <= limit:
+            pace.surprise = 0
+        elif pace.surprise == (sign := 1 if error > 0 else -1):
+            pace.surprise = 0
+            pace.variance += error * error
+            total += error * error
         else:
-            error = seconds - old.seconds
-            new = Estimate(
-                seconds=old.seconds + WEIGHT * error,
-                deviation=old.deviation + WEIGHT * (abs(error) - old.deviation),
-                image_count=old.image_count + 1,
-            )
-        self.estimates[worker_id, model_digest] = new
+            pace.surprise = sign
+            error = sign * limit
+        for belief in (model, variant, pace):
+            belief.move(error, total)
 
-    def estimate(self, worker_id: str, model_digest: str) -> Estimate | None:
-        """What is known; None before the first image."""
-        return self.estimates.get((worker_id, model_digest))
+    def estimate(self, facts: WorkerFacts, offer: ModelOffer, unit: ComputeUnit, pace: float = 0.0) -> Estimate:
+        """What an image is thought to take on machines of this kind whose pace is `pace` (a logarithm)."""
+        model = self.models.get((offer.model, offer.width, offer.height), Belief(MODEL_VARIANCE))
+        variant = self.variants.get((facts.chip, facts.gpu_cores, offer.digest, unit))
+        prior = prior_seconds(facts, unit, offer.width, offer.height)
+        step = prior * math.exp(model.mean + (variant.mean if variant else 0.0) + pace)
+        # Once this very combination was measured, its sum of offsets is known, however the beliefs share it.
+        variance = PACE_VARIANCE if variant else model.variance + CHIP_VARIANCE
+        return Estimate(step, step * self._fixed(offer.digest, unit), math.sqrt(variance + NOISE_VARIANCE))
+
+    def is_measured(self, facts: WorkerFacts, offer: ModelOffer, unit: ComputeUnit) -> bool:
+        """Whether machines with this chip rendered with this variant on this compute unit before."""
+        return (facts.chip, facts.gpu_cores, offer.digest, unit) in self.variants
+
+    def load_seconds(self, facts: WorkerFacts, offer: ModelOffer, unit: ComputeUnit) -> float:
+        """What loading takes on machines of this kind."""
+        return self.loads.get((facts.chip, facts.gpu_cores, offer.digest, unit), LOAD_SECONDS[unit])
+
+    def pace(self, worker_id: str) -> float:
+        """A worker's pace, in whole buckets: the logarithm of how much slower it is than its like."""
+        known = self.paces.get(worker_id)
+        return 0.0 if known is None else round(known.mean / PACE_BUCKET) * PACE_BUCKET
+
+    def _fixed(self, digest: str, unit: ComputeUnit) -> float:
+        return self.fixed_steps.get((digest, unit), FIXED_STEPS)

@@ -17,6 +17,7 @@ from farm.domain import (
     WorkerFacts,
 )
 from farm.reports import Stage
+from farm.scheduler.plan import Plan
 from farm.scheduler.ranges import Range
 
 
@@ -265,6 +266,13 @@ class StepDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """Volatile. `decide` has planned for all jobs and workers together, and follows it until the next plan."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
 class ClockJumped:
     """Volatile. The coordinator itself was away (stopped, asleep, restarted): silence until now proves nothing.
 
@@ -291,7 +299,15 @@ JobEvent = (
 )
 DurableEvent = JobEvent | WorkerDrained | WorkerUndrained
 VolatileEvent = (
-    WorkerJoined | WorkerSeen | WorkerLeft | WorkerSuspended | ModelsResident | StageBegun | StepDone | ClockJumped
+    WorkerJoined
+    | WorkerSeen
+    | WorkerLeft
+    | WorkerSuspended
+    | ModelsResident
+    | StageBegun
+    | StepDone
+    | ClockJumped
+    | Planned
 )
 Event = DurableEvent | VolatileEvent
 

@@ -14,7 +14,9 @@ from farm.reports import (
     StepReport,
 )
 from farm.scheduler import events as ev
-from farm.scheduler import policy
+from farm.scheduler.plan import GroupKey, Plan, Way
+from farm.scheduler.planning import due_time, make_plan
+from farm.scheduler.pull import choose, choose_late
 from farm.scheduler.state import DEPTH, LEASE_SECONDS, FarmState, LiveJob, Worker
 
 MAX_STRIKES = 3
@@ -40,19 +42,23 @@ def decide(state: FarmState, now: float) -> Iterator[ev.Event]:
     while state.lost:
         key, reason = next(iter(state.lost.items()))
         yield ev.AttemptEnded(key.job_id, now, key.number, AttemptState.ABANDONED, reason)
+    while state.beaten:
+        key = next(iter(state.beaten))
+        reason = "another worker was first with the last of its images"
+        yield ev.AttemptEnded(key.job_id, now, key.number, AttemptState.CANCELLED, reason)
     while state.settled:
         yield _job_end(state.jobs[next(iter(state.settled))], now)
-    # Everybody gets something to render before anybody gets something to render next.
-    for depth in range(DEPTH):
-        for worker_id in list(state.vacant):
-            worker = state.workers[worker_id]
-            if len(worker.attempts) == depth and (start := _placement(state, worker, now)) is not None:
-                yield start
+    due = due_time(state)
+    if due is not None and now >= due:
+        yield ev.Planned(make_plan(state, now))
+    if state.plan is not None and state.jobs:
+        yield from _placements(state, state.plan, now)
 
 
 def next_deadline(state: FarmState) -> float | None:
     """When `decide` is to be asked again although nothing has happened; None for never."""
-    return next((heard + LEASE_SECONDS for heard in state.heard.values()), None)
+    silence = next((heard + LEASE_SECONDS for heard in state.heard.values()), None)
+    return min((time for time in (silence, due_time(state)) if time is not None), default=None)
 
 
 def _silent(state: FarmState, now: float) -> Worker | None:
@@ -80,20 +86,37 @@ def _job_end(job: LiveJob, now: float) -> ev.JobEnded:
     )
 
 
-def _placement(state: FarmState, worker: Worker, now: float) -> ev.AttemptStarted | None:
-    choice = policy.choose(state, worker)
-    if choice is None:
-        return None
-    job, way = choice
-    first, stop = job.pending.first_run(policy.task_size(state, job, worker, way))
+def _placements(state: FarmState, plan: Plan, now: float) -> Iterator[ev.AttemptStarted]:
+    """Everybody gets something to render before anybody gets something to render next."""
+    for depth in range(DEPTH):
+        for key in list(state.vacant[depth]):
+            while key in state.vacant[depth] and (start := _placement(state, plan, key, depth, now)) is not None:
+                yield start
+
+
+def _placement(state: FarmState, plan: Plan, key: GroupKey, depth: int, now: float) -> ev.AttemptStarted | None:
+    worker_id = next(iter(state.groups[key].vacant[depth]))
+    if state.runnable and (choice := choose(state, plan, key, depth)) is not None:
+        job, way, size = choice
+        first, stop = job.pending.first_run(size)
+        return _start(job, job.next_attempt_number, worker_id, way, range(first, stop), now)
+    if depth == 0 and (late := choose_late(state, plan, key, worker_id, now)) is not None:
+        attempt, way = late
+        job, started = state.jobs[attempt.started.job_id], attempt.started
+        span = range(started.first_index, started.first_index + started.image_count)
+        return _start(job, attempt.task.number, worker_id, way, span, now)
+    return None
+
+
+def _start(job: LiveJob, task_number: int, worker_id: str, way: Way, span: range, now: float) -> ev.AttemptStarted:
     return ev.AttemptStarted(
         job_id=job.job_id,
         time=now,
         number=job.next_attempt_number,
-        task_number=job.next_attempt_number,
-        worker_id=worker.worker_id,
-        first_index=first,
-        image_count=stop - first,
+        task_number=task_number,
+        worker_id=worker_id,
+        first_index=span.start,
+        image_count=len(span),
         model_digest=way.offer.digest,
         compute_unit=way.compute_unit,
         attention=way.offer.attention,

@@ -6,13 +6,17 @@ task's last attempt ends. That is why none is lost, and none committed twice. On
 what is here.
 """
 
+import math
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from farm.domain import AttemptKey, JobSpec, JobState, WorkerFacts, WorkerState
+from farm.domain import AttemptKey, ComputeUnit, JobSpec, JobState, Pin, WorkerFacts, WorkerState
 from farm.errors import JobNotFoundError, StaleAttemptError, WorkerNotFoundError
 from farm.reports import Stage
 from farm.scheduler import events as ev
-from farm.scheduler.cost import Rates
+from farm.scheduler.cost import Rates, Sample
+from farm.scheduler.forecast import Forecasts
+from farm.scheduler.plan import GroupKey, Plan, Way
 from farm.scheduler.ranges import RangeSet
 
 LEASE_SECONDS = 6.0
@@ -42,11 +46,14 @@ class Attempt:
     """A live attempt, and the last thing that was heard of it.
 
     Attributes:
+        since: When its current image began, as far as that can be told: its last image, or the attempt before it on
+            the same worker, ended then.
         failed: Images that failed in it. A report of one may come twice, and costs one try.
     """
 
     started: ev.AttemptStarted
     task: Task
+    since: float
     stage: Stage | None = None
     index: int | None = None
     step: int = 0
@@ -60,15 +67,56 @@ class Attempt:
 
 
 @dataclass(slots=True)
+class Kind:
+    """What decides where an image can be rendered and how long it takes: live jobs that share it are placed as one.
+
+    Attributes:
+        number: Names it; never used again.
+        model: Name of the model.
+        width: Width in pixels.
+        height: Height in pixels.
+        steps: Denoising steps, by the jobs' defaults.
+        pin: Where it may run.
+        jobs: Live jobs of this kind.
+        unsettled: Their images that are neither committed nor failed for good.
+    """
+
+    number: int
+    model: str
+    width: int
+    height: int
+    steps: int
+    pin: Pin
+    jobs: dict[str, None] = field(default_factory=dict)
+    unsettled: int = 0
+
+    @property
+    def work(self) -> float:
+        """Work in one image, in megapixel-steps: the currency of fair shares, whatever machine renders it."""
+        return self.steps * self.width * self.height / 1e6
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for equal kinds."""
+        pin = self.pin
+        labels = tuple(sorted(pin.worker_labels.items()))
+        pinned = (pin.chip_class, pin.compute_unit, pin.attention, pin.runtime, pin.model_digest, labels)
+        return (self.model, self.width, self.height, self.steps, pinned)
+
+
+@dataclass(slots=True)
 class LiveJob:
     """A job that has not ended.
 
     Attributes:
+        kind: What it shares with other jobs.
+        last_start: When an image of it was started last, or it became live: it ages from then.
         pending: Images that wait.
         waits_for_room: Whether the farm itself paused it because the disk is full.
         attempts: Live attempts by number.
         strikes: How often each image failed by its own fault.
         crashes: How often the renderer died over each image.
+        forecasts: When its end was foretold, and for when; `farm.scheduler.forecast` learns from them.
     """
 
     job_id: str
@@ -80,6 +128,8 @@ class LiveJob:
     succeeded_count: int
     next_attempt_number: int
     create_time: float
+    kind: Kind
+    last_start: float
     state: JobState = JobState.PENDING
     reason: str = ""
     waits_for_room: bool = False
@@ -88,11 +138,27 @@ class LiveJob:
     attempts: dict[int, Attempt] = field(default_factory=dict)
     strikes: dict[int, int] = field(default_factory=dict)
     crashes: dict[int, int] = field(default_factory=dict)
+    forecasts: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is neither paused nor being cancelled."""
+        return self.state in (JobState.PENDING, JobState.RUNNING)
 
     @property
     def is_runnable(self) -> bool:
         """Whether images of it may be started now."""
-        return self.state in (JobState.PENDING, JobState.RUNNING) and len(self.pending) > 0
+        return self.is_active and len(self.pending) > 0
+
+    @property
+    def settled_part(self) -> float:
+        """How much of it is done, 0 to 1."""
+        return 1.0 - self.unsettled / self.image_count
+
+    @property
+    def unsettled(self) -> int:
+        """Images that are neither committed nor failed for good."""
+        return self.image_count - self.succeeded_count - self.failed_count
 
     @property
     def is_settled(self) -> bool:
@@ -113,6 +179,10 @@ class Worker:
         suspension: Why it cannot work now; empty when it can.
         last_seen: When it was heard of last.
         attempts: What it holds, oldest first: the first is what it renders.
+        image_seconds: What its images took lately, smoothed; 0 before the first.
+        samples: What its last images took, by digest and compute unit, as long as it has not joined.
+        machine: Number of the sort of machine it is; workers that share it differ by their pace only.
+        place: Where the index of rate groups has it.
     """
 
     worker_id: str
@@ -124,6 +194,10 @@ class Worker:
     last_seen: float = 0.0
     resident_models: tuple[str, ...] = ()
     attempts: list[AttemptKey] = field(default_factory=list)
+    image_seconds: float = 0.0
+    samples: dict[tuple[str, ComputeUnit], Sample] = field(default_factory=dict)
+    machine: int = 0
+    place: "Place | None" = None
 
     @property
     def state(self) -> WorkerState:
@@ -150,6 +224,57 @@ class Worker:
         return reasons.get(self.state, "")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the index has an ACTIVE worker: its rate group, how many attempts it holds, and the kind of the newest."""
+
+    group: GroupKey
+    depth: int
+    kind: int | None
+
+
+@dataclass(slots=True)
+class Group:
+    """ACTIVE workers that are one to the scheduler: same sort of machine, same pace within 5 %, same models loaded.
+
+    Attributes:
+        facts: Of one of them.
+        pace: Logarithm of how much slower they are than their like.
+        residents: Models they have loaded.
+        count: How many they are.
+        vacant: Those that hold 0, 1, ... attempts, and take another one.
+        occupied: How many hold an attempt, by the kind of their newest.
+    """
+
+    facts: WorkerFacts
+    pace: float
+    residents: tuple[str, ...]
+    count: int = 0
+    vacant: tuple[dict[str, None], ...] = field(default_factory=lambda: tuple({} for _ in range(DEPTH)))
+    occupied: dict[int, int] = field(default_factory=dict)
+
+    def seconds(self, way: Way) -> float:
+        """What one image takes on one of them."""
+        return way.seconds * math.exp(self.pace)
+
+    def load_seconds(self, way: Way) -> float:
+        """What one of them must spend on loading first; 0 where the model is resident."""
+        return 0.0 if way.offer.model in self.residents else way.load_seconds
+
+
+@dataclass(slots=True)
+class Account:
+    """A submitter with live jobs.
+
+    Attributes:
+        job_count: Those live jobs.
+        served: Work that was placed for it, in megapixel-steps; counted from the least that anybody had when it came.
+    """
+
+    job_count: int = 0
+    served: float = 0.0
+
+
 @dataclass(slots=True)
 class FarmState:
     """All that the scheduler knows.
@@ -158,23 +283,41 @@ class FarmState:
         jobs: Live jobs by id.
         workers: Known workers by id.
         rates: What was learned of their speed.
-        running_counts: Live attempts by submitter.
-        runnable: Jobs of which images may be started now. Like all that follows, an index: it is derived from the jobs
-            and workers, and kept so that a decision costs nothing for those that it does not concern.
-        vacant: Workers that take another attempt now.
+        forecasts: How well ends of jobs were foretold.
+        accounts: Submitters with live jobs.
+        plan: What `decide` last planned.
+        is_stale: Whether something has happened since that a plan must know.
+        kinds: Kinds of live jobs. Like all that follows, an index: it is derived from the jobs and workers, and kept so
+            that a decision costs nothing for those that it does not concern.
+        kind_count: Kinds that there ever were.
+        machines: Number of each sort of machine.
+        labels: Keys of worker labels that pins of live jobs ask for, and how many jobs do.
+        groups: Rate groups of the ACTIVE workers.
+        vacant: Groups with workers that hold 0, 1, ... attempts and take another one.
+        runnable: Jobs of which images may be started now.
         settled: Live jobs of which nothing runs and nothing will, in the order they got there; `decide` ends them.
         lost: Live attempts that their worker does not hold any more, and why; `decide` ends them.
+        beaten: Live attempts whose every image another attempt has settled; `decide` ends them.
         heard: When each worker under a lease was heard of last, the longest silent first.
     """
 
     jobs: dict[str, LiveJob] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     rates: Rates = field(default_factory=Rates)
-    running_counts: dict[str, int] = field(default_factory=dict)
+    forecasts: Forecasts = field(default_factory=Forecasts)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    plan: Plan | None = None
+    is_stale: bool = False
+    kinds: dict[Hashable, Kind] = field(default_factory=dict)
+    kind_count: int = 0
+    machines: dict[Hashable, int] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    groups: dict[GroupKey, Group] = field(default_factory=dict)
+    vacant: tuple[dict[GroupKey, None], ...] = field(default_factory=lambda: tuple({} for _ in range(DEPTH)))
     runnable: dict[str, None] = field(default_factory=dict)
-    vacant: dict[str, None] = field(default_factory=dict)
     settled: dict[str, None] = field(default_factory=dict)
     lost: dict[AttemptKey, str] = field(default_factory=dict)
+    beaten: dict[AttemptKey, None] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
 
     def job(self, job_id: str) -> LiveJob:

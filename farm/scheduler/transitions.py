@@ -11,8 +11,14 @@ from typing import Any
 from farm.domain import AttemptKey, JobState
 from farm.errors import StaleAttemptError, WrongStateError
 from farm.scheduler import events as ev
+from farm.scheduler.cost import Sample
+from farm.scheduler.forecast import CHECKPOINTS
+from farm.scheduler.index import close_kind, index_job, index_machine, index_worker, open_kind
 from farm.scheduler.ranges import RangeSet
-from farm.scheduler.state import Attempt, FarmState, LiveJob, Task, Worker
+from farm.scheduler.state import Attempt, FarmState, Kind, LiveJob, Task, Worker
+
+RECENT = 0.2
+"""Weight of the newest image in what a worker's images took lately."""
 
 JOB_TRANSITIONS: dict[tuple[JobState, type], JobState] = {
     (JobState.PENDING, ev.AttemptStarted): JobState.RUNNING,
@@ -66,6 +72,8 @@ def _move_job(job: LiveJob, event: ev.JobPaused | ev.JobResumed | ev.JobCancelle
 def _job_opened(state: FarmState, event: ev.JobOpened) -> None:
     if event.job_id in state.jobs:
         raise WrongStateError(f"Job {event.job_id} is live already.", job=event.job_id)
+    defaults = event.spec.defaults
+    kind = Kind(0, event.spec.model, defaults.width or 0, defaults.height or 0, defaults.steps or 1, event.spec.pin)
     job = state.jobs[event.job_id] = LiveJob(
         job_id=event.job_id,
         spec=event.spec,
@@ -76,33 +84,41 @@ def _job_opened(state: FarmState, event: ev.JobOpened) -> None:
         succeeded_count=event.succeeded_count,
         next_attempt_number=event.next_attempt_number,
         create_time=event.create_time,
+        kind=kind,
+        last_start=event.time,
     )
-    _index_job(state, job)
+    open_kind(state, job)
+    index_job(state, job)
+    state.is_stale = True
 
 
 def _job_paused(state: FarmState, event: ev.JobPaused) -> None:
     job = state.job(event.job_id)
     _move_job(job, event)
     job.reason, job.waits_for_room = event.reason, event.waits_for_room
-    _index_job(state, job)
+    index_job(state, job)
+    state.is_stale = True
 
 
 def _job_resumed(state: FarmState, event: ev.JobResumed) -> None:
     job = state.job(event.job_id)
     _move_job(job, event)
     job.reason, job.waits_for_room = "", False
-    _index_job(state, job)
+    index_job(state, job)
+    state.is_stale = True
 
 
 def _job_prioritized(state: FarmState, event: ev.JobPrioritized) -> None:
     state.job(event.job_id).priority = event.priority
+    state.is_stale = True
 
 
 def _job_cancelled(state: FarmState, event: ev.JobCancelled) -> None:
     job = state.job(event.job_id)
     _move_job(job, event)
     job.reason = event.reason
-    _index_job(state, job)
+    index_job(state, job)
+    state.is_stale = True
 
 
 def _job_ended(state: FarmState, event: ev.JobEnded) -> None:
@@ -113,24 +129,13 @@ def _job_ended(state: FarmState, event: ev.JobEnded) -> None:
             job=job.job_id,
             state=job.state.value,
         )
+    if event.state is JobState.SUCCEEDED:
+        for made, foretold in job.forecasts:
+            state.forecasts.learn(made, foretold, event.time)
+    close_kind(state, job)
     del state.jobs[event.job_id]
     del state.settled[event.job_id]
-
-
-def _index_job(state: FarmState, job: LiveJob) -> None:
-    _keep(state.runnable, job.job_id, job.is_runnable)
-    _keep(state.settled, job.job_id, job.is_settled)
-
-
-def _index_worker(state: FarmState, worker: Worker) -> None:
-    _keep(state.vacant, worker.worker_id, worker.has_place)
-
-
-def _keep(index: dict[str, None], name: str, belongs: bool) -> None:
-    if belongs:
-        index.setdefault(name)
-    else:
-        index.pop(name, None)
+    state.is_stale = True
 
 
 def _attempt_started(state: FarmState, event: ev.AttemptStarted) -> None:
@@ -141,17 +146,19 @@ def _attempt_started(state: FarmState, event: ev.AttemptStarted) -> None:
     _move_job(job, event)
     job.pending.discard(event.first_index, event.first_index + event.image_count)
     task.attempts.add(event.number)
-    attempt = Attempt(event, task)
+    attempt = Attempt(event, task, event.time)
     job.attempts[event.number] = attempt
     job.next_attempt_number = event.number + 1
     job.start_time = event.time if job.start_time is None else job.start_time
-    state.running_counts[job.submitter] = state.running_counts.get(job.submitter, 0) + 1
+    job.last_start = event.time
+    if event.task_number == event.number:
+        state.accounts[job.submitter].served += event.image_count * job.kind.work
     worker = state.workers.setdefault(event.worker_id, Worker(event.worker_id))
     worker.attempts.append(attempt.key)
     # Whoever holds an attempt is under a lease, even a worker that only a journal names.
     state.heard.setdefault(worker.worker_id, event.time)
-    _index_job(state, job)
-    _index_worker(state, worker)
+    index_job(state, job)
+    index_worker(state, worker)
 
 
 def _new_task(job: LiveJob, event: ev.AttemptStarted) -> Task:
@@ -179,16 +186,18 @@ def _attempt_ended(state: FarmState, event: ev.AttemptEnded) -> None:
     if not task.attempts:
         for index in task.remaining:
             job.pending.add(index, index + 1)
+        state.accounts[job.submitter].served -= len(task.remaining) * job.kind.work
     if event.index is not None and event.index in task.remaining:
         job.crashes[event.index] = job.crashes.get(event.index, 0) + 1
     worker = state.workers[attempt.started.worker_id]
     worker.attempts.remove(attempt.key)
-    state.running_counts[job.submitter] -= 1
-    if not state.running_counts[job.submitter]:
-        del state.running_counts[job.submitter]
+    if worker.attempts:
+        following = state.attempt(worker.attempts[0])
+        following.since = max(following.since, event.time)
     state.lost.pop(attempt.key, None)
-    _index_job(state, job)
-    _index_worker(state, worker)
+    state.beaten.pop(attempt.key, None)
+    index_job(state, job)
+    index_worker(state, worker)
 
 
 def _unsettled(state: FarmState, event: ev.ImageCommitted | ev.ImageFailed) -> Attempt:
@@ -203,14 +212,38 @@ def _unsettled(state: FarmState, event: ev.ImageCommitted | ev.ImageFailed) -> A
     return attempt
 
 
+def _settle(state: FarmState, attempt: Attempt, index: int) -> LiveJob:
+    """Takes an image out of its task. Who else renders only what is settled by now is to stop."""
+    job, task = state.jobs[attempt.started.job_id], attempt.task
+    task.remaining.discard(index)
+    job.kind.unsettled -= 1
+    job.strikes.pop(index, None)
+    job.crashes.pop(index, None)
+    if not task.remaining:
+        number = attempt.started.number
+        state.beaten.update({AttemptKey(job.job_id, other): None for other in task.attempts if other != number})
+    return job
+
+
 def _image_committed(state: FarmState, event: ev.ImageCommitted) -> None:
     attempt = _unsettled(state, event)
-    job = state.jobs[event.job_id]
-    attempt.task.remaining.discard(event.index)
+    attempt.since = event.time
+    job = _settle(state, attempt, event.index)
     job.succeeded_count += 1
-    job.strikes.pop(event.index, None)
-    job.crashes.pop(event.index, None)
-    state.rates.learn(event.worker_id, attempt.started.model_digest, event.render_seconds)
+    _learn(state, job, attempt, event)
+
+
+def _learn(state: FarmState, job: LiveJob, attempt: Attempt, event: ev.ImageCommitted) -> None:
+    worker, started = state.workers[event.worker_id], attempt.started
+    error = event.render_seconds - worker.image_seconds
+    worker.image_seconds += error * (RECENT if worker.image_seconds else 1.0)
+    sample = Sample(started.model_digest, started.compute_unit, job.kind.steps, event.render_seconds)
+    if worker.facts is None:
+        # A journal that is replayed names workers before they have joined.
+        worker.samples[sample.digest, sample.compute_unit] = sample
+    else:
+        state.rates.learn(worker.worker_id, worker.facts, sample)
+        index_worker(state, worker)
 
 
 def _image_failed(state: FarmState, event: ev.ImageFailed) -> None:
@@ -220,20 +253,25 @@ def _image_failed(state: FarmState, event: ev.ImageFailed) -> None:
     attempt.failed.add(event.index)
     job = state.jobs[event.job_id]
     if event.is_final:
-        attempt.task.remaining.discard(event.index)
+        _settle(state, attempt, event.index)
         job.failed_count += 1
-        job.strikes.pop(event.index, None)
-        job.crashes.pop(event.index, None)
     else:
         job.strikes[event.index] = job.strikes.get(event.index, 0) + 1
 
 
 def _worker_joined(state: FarmState, event: ev.WorkerJoined) -> None:
     worker = state.workers.setdefault(event.worker_id, Worker(event.worker_id))
-    worker.facts = event.facts
+    if worker.facts != event.facts:
+        worker.facts = event.facts
+        state.rates.calibrate(worker.worker_id, event.facts)
+    for sample in worker.samples.values():
+        state.rates.learn(worker.worker_id, event.facts, sample)
+    worker.samples.clear()
     worker.suspension = ""
     _lose(state, [key for key in worker.attempts if key not in event.attempts], "its worker came back without it")
     _seen(state, worker, event.time)
+    index_machine(state, worker)
+    state.is_stale = True
 
 
 def _worker_seen(state: FarmState, event: ev.WorkerSeen) -> None:
@@ -248,7 +286,7 @@ def _seen(state: FarmState, worker: Worker, time: float) -> None:
     # Times do not fall, so moving a worker to the end keeps the longest silent one first.
     state.heard.pop(worker.worker_id, None)
     state.heard[worker.worker_id] = time
-    _index_worker(state, worker)
+    index_worker(state, worker)
 
 
 def _worker_left(state: FarmState, event: ev.WorkerLeft) -> None:
@@ -257,7 +295,8 @@ def _worker_left(state: FarmState, event: ev.WorkerLeft) -> None:
     worker.resident_models = ()
     state.heard.pop(event.worker_id, None)
     _lose(state, worker.attempts, event.reason)
-    _index_worker(state, worker)
+    index_worker(state, worker)
+    state.is_stale = True
 
 
 def _lose(state: FarmState, keys: Iterable[AttemptKey], reason: str) -> None:
@@ -267,17 +306,21 @@ def _lose(state: FarmState, keys: Iterable[AttemptKey], reason: str) -> None:
 def _worker_suspended(state: FarmState, event: ev.WorkerSuspended) -> None:
     worker = state.worker(event.worker_id)
     worker.suspension = event.reason
-    _index_worker(state, worker)
+    index_worker(state, worker)
+    state.is_stale = True
 
 
 def _worker_drained(state: FarmState, event: ev.WorkerDrained | ev.WorkerUndrained) -> None:
     worker = state.workers.setdefault(event.worker_id, Worker(event.worker_id))
     worker.is_drained = isinstance(event, ev.WorkerDrained)
-    _index_worker(state, worker)
+    index_worker(state, worker)
+    state.is_stale = True
 
 
 def _models_resident(state: FarmState, event: ev.ModelsResident) -> None:
-    state.worker(event.worker_id).resident_models = event.models
+    worker = state.worker(event.worker_id)
+    worker.resident_models = event.models
+    index_worker(state, worker)
 
 
 def _stage_begun(state: FarmState, event: ev.StageBegun) -> None:
@@ -288,6 +331,14 @@ def _stage_begun(state: FarmState, event: ev.StageBegun) -> None:
 def _step_done(state: FarmState, event: ev.StepDone) -> None:
     attempt = state.attempt(event.key)
     attempt.index, attempt.step, attempt.step_count = event.index, event.step, event.step_count
+
+
+def _planned(state: FarmState, event: ev.Planned) -> None:
+    state.plan, state.is_stale = event.plan, False
+    for job_id, end in event.plan.ends.items():
+        job = state.jobs[job_id]
+        if len(job.forecasts) < len(CHECKPOINTS) and job.settled_part >= CHECKPOINTS[len(job.forecasts)]:
+            job.forecasts.append((event.plan.time, end))
 
 
 def _clock_jumped(state: FarmState, event: ev.ClockJumped) -> None:
@@ -323,4 +374,5 @@ _HANDLERS: dict[type, Callable[[FarmState, Any], None]] = {
     ev.StageBegun: _stage_begun,
     ev.StepDone: _step_done,
     ev.ClockJumped: _clock_jumped,
+    ev.Planned: _planned,
 }

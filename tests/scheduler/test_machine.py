@@ -4,11 +4,13 @@ A small model beside the scheduler keeps, for every image of every job, how ofte
 failed. Workers answer late, twice, for the wrong attempt, or never.
 """
 
+from collections import Counter
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
-from farm.domain import AttemptKey, AttemptState, JobState
+from farm.domain import AttemptKey, AttemptState, JobState, WorkerState
 from farm.errors import FarmError, StaleAttemptError
 from farm.reports import AttemptReport, DeviceReport, ImageFailureReport
 from farm.scheduler import events as ev
@@ -180,10 +182,22 @@ class SchedulerMachine(RuleBasedStateMachine):
         state = self.state
         assert set(state.runnable) == {job.job_id for job in state.jobs.values() if job.is_runnable}
         assert set(state.settled) == {job.job_id for job in state.jobs.values() if job.is_settled}
-        assert set(state.vacant) == {worker.worker_id for worker in state.workers.values() if worker.has_place}
+        vacant = [w for group in state.groups.values() for workers in group.vacant for w in workers]
+        assert sorted(vacant) == sorted(worker.worker_id for worker in state.workers.values() if worker.has_place)
+        for depth, keys in enumerate(state.vacant):
+            assert set(keys) == {key for key, group in state.groups.items() if group.vacant[depth]}
+        active = [worker for worker in state.workers.values() if worker.state is WorkerState.ACTIVE]
+        assert sum(group.count for group in state.groups.values()) == len(active)
+        for kind in state.kinds.values():
+            jobs = [job for job in state.jobs.values() if job.kind is kind]
+            assert set(kind.jobs) == {job.job_id for job in jobs}
+            assert kind.unsettled == sum(job.unsettled for job in jobs)
+        assert {name: account.job_count for name, account in state.accounts.items()} == dict(
+            Counter(job.submitter for job in state.jobs.values())
+        )
         live = {attempt.key for job in state.jobs.values() for attempt in job.attempts.values()}
         assert sorted(live) == sorted(key for worker in state.workers.values() for key in worker.attempts)
-        assert set(state.lost) <= live
+        assert set(state.lost) | set(state.beaten) <= live
         assert list(state.heard.values()) == sorted(state.heard.values())
         assert all(job.strikes.get(i, 0) < MAX_STRIKES for job in state.jobs.values() for i in job.strikes)
         assert all(job.crashes.get(i, 0) < MAX_CRASHES for job in state.jobs.values() for i in job.crashes)

@@ -1,0 +1,79 @@
+"""When jobs will end: their share of the farm taken as a fluid, within an interval learned from earlier forecasts."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+
+from farm.scheduler.forecast import Eta
+from farm.scheduler.plan import Level, Way
+from farm.scheduler.state import FarmState, LiveJob
+
+LEAST_PART = 0.1
+"""What is foretold never falls below this part of what it was when the plan was made: overdue is not done."""
+
+
+def eta(state: FarmState, job: LiveJob, now: float) -> Eta | None:
+    """When a job is expected to end; None while that cannot be told: nothing of it runs or is planned to."""
+    plan = state.plan
+    if plan is None or job.job_id not in plan.ends or not job.is_active:
+        return None
+    end = plan.ends[job.job_id]
+    return state.forecasts.interval(now, max(end - now, LEAST_PART * (end - plan.time)))
+
+
+def fluid_ends(
+    state: FarmState, levels: Sequence[Level], ways: Mapping[tuple[int, int], Way], now: float
+) -> dict[str, float]:
+    """When each job that waits or runs would end if its images were a fluid and nothing else came."""
+    ends = {
+        job_id: now + seconds
+        for job_id, job in state.jobs.items()
+        if job.attempts and job.is_active and (seconds := _in_flight(state, job, ways, now))
+    }
+    before = 0.0
+    for level in levels:
+        for job_id, seconds in _level_ends(state, level):
+            ends[job_id] = max(ends.get(job_id, 0.0), now + before + seconds)
+        before += sum(
+            level.prices[queue.kind] * state.jobs[job_id].unsettled
+            for queue in level.queues.values()
+            for job_ids in queue.jobs.values()
+            for job_id in job_ids
+        )
+    return ends
+
+
+def _level_ends(state: FarmState, level: Level) -> Iterator[tuple[str, float]]:
+    """Seconds until each job of a level ends: submitters share evenly, each does its jobs of a kind one after another.
+
+    The LP's prices turn images of unlike kinds into one currency: seconds of the whole farm.
+    """
+    totals: dict[str, float] = {}
+    lines: list[tuple[str, int, list[str], list[float]]] = []
+    for queue in level.queues.values():
+        for name, job_ids in queue.jobs.items():
+            sums = list(accumulate(level.prices[queue.kind] * state.jobs[job_id].unsettled for job_id in job_ids))
+            lines.append((name, queue.kind, list(job_ids), sums))
+            totals[name] = totals.get(name, 0.0) + sums[-1]
+    ordered = sorted(totals.values())
+    sums_of_least = [0.0, *accumulate(ordered)]
+    for name, kind, line, sums in lines:
+        for job_id, done in zip(line, sums, strict=True):
+            # When this much of the line is done, the same part of all that its submitter wants is.
+            mine = done / sums[-1] * totals[name] if sums[-1] > 0 else 0.0
+            smaller = bisect_right(ordered, mine)
+            everybody = sums_of_least[smaller] + (len(ordered) - smaller) * mine
+            yield job_id, everybody + level.quickest[kind]
+
+
+def _in_flight(state: FarmState, job: LiveJob, ways: Mapping[tuple[int, int], Way], now: float) -> float:
+    """Seconds until the last of a job's attempts is thought to end."""
+    longest = 0.0
+    for attempt in job.attempts.values():
+        worker = state.workers[attempt.started.worker_id]
+        way = ways.get((worker.machine, job.kind.number))
+        if worker.place is not None and way is not None:
+            seconds = state.groups[worker.place.group].seconds(way)
+            begun = min(now - attempt.since, seconds) if worker.attempts[0] == attempt.key else 0.0
+            longest = max(longest, seconds * len(attempt.task.remaining) - begun)
+    return longest

@@ -1,0 +1,110 @@
+"""Follows the plan: which job an idle worker of a rate group gets next, how much of it, and whose task it doubles."""
+
+import math
+
+from farm.scheduler.cost import UNSURE
+from farm.scheduler.plan import GroupKey, Level, Plan, Queue, Way
+from farm.scheduler.state import Attempt, FarmState, Group, LiveJob
+
+TASK_SECONDS = 30.0
+"""A task is cut to about this much work: little is lost with a worker, and nothing is spent on placing."""
+
+UNKNOWN_TASK_IMAGES = 2
+"""Images in a task while nobody knows how long they take."""
+
+TASK_PART = 3
+"""A task is at most this part of what remains: what a worker holds is two tasks, and all are to end together. Large
+first, small at the tail, where a large one would keep the others waiting (guided self-scheduling, Polychronopoulos and
+Kuck 1987)."""
+
+CANDIDATES = 64
+"""Late tasks that an idle group looks at."""
+
+GAIN = 0.9
+"""A second worker must be thought to end a task within this part of the time that the first one still takes."""
+
+
+def choose(state: FarmState, plan: Plan, key: GroupKey, depth: int) -> tuple[LiveJob, Way, int] | None:
+    """The job that a worker of a group gets, with what it renders it, and how many images; None for none now.
+
+    Args:
+        state: The farm.
+        plan: The newest plan.
+        key: The rate group.
+        depth: Attempts that the worker holds.
+    """
+    group = state.groups[key]
+    for level in plan.levels:
+        shares = level.shares.get(key, {})
+        best: tuple[tuple[bool, float], LiveJob, Way, float] | None = None
+        for number, queue in level.queues.items():
+            way = plan.ways.get((key[0], number))
+            if way is None or (job := _first(state, queue)) is None:
+                continue
+            left = job.kind.unsettled / level.rates[number]
+            if not _ends_in_time(group, way, depth, left + level.quickest[number]):
+                continue
+            rank = _rank(group, level, number, way, shares.get(number, 0.0))
+            if best is None or rank > best[0]:
+                best = rank, job, way, left
+        if best is not None:
+            _, job, way, left = best
+            return job, way, _task_size(group, way, left)
+    return None
+
+
+def _first(state: FarmState, queue: Queue) -> LiveJob | None:
+    """The oldest job of the submitter who had least so far."""
+    accounts = state.accounts
+    least: tuple[float, LiveJob] | None = None
+    for name, job_ids in queue.jobs.items():
+        if least is None or (name in accounts and accounts[name].served < least[0]):
+            job_id = next((job_id for job_id in job_ids if job_id in state.runnable), None)
+            if job_id is not None:
+                least = accounts[name].served, state.jobs[job_id]
+    return None if least is None else least[1]
+
+
+def _ends_in_time(group: Group, way: Way, depth: int, left: float) -> bool:
+    """Whether a worker would be done with one more image before the others could have rendered it.
+
+    Slow workers sit out the tail, where an image that they begin would be the last.
+    """
+    return group.seconds(way) * (depth + 1) + group.load_seconds(way) <= left
+
+
+def _rank(group: Group, level: Level, number: int, way: Way, share: float) -> tuple[bool, float]:
+    """Sorts kinds of jobs for a group: what the plan has it work on first, then what it is comparatively best at.
+
+    Of what is planned, it is whatever is furthest behind its share; a loaded model is worth one worker.
+    """
+    if share > 0:
+        loaded = 1.0 if way.offer.model in group.residents else 0.0
+        return True, share * group.count - group.occupied.get(number, 0) + loaded
+    return False, level.prices[number] / group.seconds(way)
+
+
+def _task_size(group: Group, way: Way, left: float) -> int:
+    if way.deviation > UNSURE:
+        return UNKNOWN_TASK_IMAGES
+    return max(1, math.floor(min(TASK_SECONDS, left / TASK_PART) / max(group.seconds(way), 1e-6)))
+
+
+def choose_late(state: FarmState, plan: Plan, key: GroupKey, worker_id: str, now: float) -> tuple[Attempt, Way] | None:
+    """The running task that an idle worker of a group is to render as well, with what; None for none.
+
+    The first valid image counts, whoever brings it; the task's other attempt ends with its last image.
+    """
+    group = state.groups[key]
+    for late in plan.late[:CANDIDATES]:
+        job = state.jobs.get(late.key.job_id)
+        attempt = job.attempts.get(late.key.number) if job else None
+        way = plan.ways.get((key[0], late.kind))
+        if job is None or attempt is None or way is None or not job.is_active:
+            continue
+        task = attempt.task
+        if len(task.attempts) > 1 or not task.remaining or attempt.started.worker_id == worker_id:
+            continue
+        if group.load_seconds(way) + group.seconds(way) <= GAIN * (late.finish - now):
+            return attempt, way
+    return None
