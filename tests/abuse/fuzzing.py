@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 RUN = 5_000
 """Cases of one run of hypothesis, whose memory grows with each."""
@@ -15,8 +16,8 @@ def cases(quick: int, slow: int) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("count", [quick, pytest.param(slow, marks=pytest.mark.slow)])
 
 
-def fuzz(count: int, property_: Callable[[], Any]) -> None:
-    """Tries a property that `given` made on so many cases."""
+def fuzz(count: int, holds: Callable[..., None], *drawn: st.SearchStrategy[Any]) -> None:
+    """Calls `holds`, which must not raise, with what is drawn for its parameters, so many times."""
     for tried in range(0, count, RUN):
         few = settings(max_examples=min(RUN, count - tried), deadline=None, suppress_health_check=list(HealthCheck))
-        few(property_)()
+        few(given(*drawn)(holds))()

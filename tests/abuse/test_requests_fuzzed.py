@@ -12,7 +12,6 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.api.paging import AfterName, write_token
@@ -181,26 +180,23 @@ def check(caller: Caller, call: Call) -> None:
 
 @cases(quick=300, slow=40_000)
 def test_a_call_of_any_content_is_answered_or_refused(caller: Caller, count: int) -> None:
-    @given(CALLS_OF_ANY_CONTENT)
     def holds(call: Call) -> None:
         check(caller, call)
 
-    fuzz(count, holds)
+    fuzz(count, holds, CALLS_OF_ANY_CONTENT)
 
 
 @cases(quick=60, slow=4_000)
 def test_calls_in_any_order_are_answered_or_refused(caller: Caller, count: int) -> None:
-    @given(submissions(0), CALLS_IN_ANY_ORDER)
     def holds(submission: Sequence[Message], sequence: list[Call]) -> None:
         for call in [(METHODS["SubmitJob"], submission), *sequence]:
             check(caller, call)
 
-    fuzz(count, holds)
+    fuzz(count, holds, submissions(0), CALLS_IN_ANY_ORDER)
 
 
 @cases(quick=100, slow=5_000)
 def test_a_forged_page_token_gives_a_page_or_is_refused(caller: Caller, count: int) -> None:
-    @given(LISTS, PLACES | LEAVES)
     def holds(call: Call, place: Any) -> None:
         method, (request,) = call
         named = caller.named(request)
@@ -208,4 +204,4 @@ def test_a_forged_page_token_gives_a_page_or_is_refused(caller: Caller, count: i
         named.page_token = urlsafe_b64encode(json.dumps([fingerprint, place]).encode())
         check(caller, (method, [named]))
 
-    fuzz(count, holds)
+    fuzz(count, holds, LISTS, PLACES | LEAVES)
