@@ -27,11 +27,22 @@ def image_spec_message(spec: ImageSpec, field: str) -> job_pb2.ImageSpec:
     Raises:
         InvalidRequestError: A value does not fit its type on the wire.
     """
-    values = {name: getattr(spec, name) for name in spec.__slots__}
+    values = {name: value for name in spec.__slots__ if (value := getattr(spec, name)) is not None}
     try:
-        return job_pb2.ImageSpec(**{name: value for name, value in values.items() if value is not None})
+        return job_pb2.ImageSpec(**values)
+    except (TypeError, ValueError, OverflowError):
+        violations = {f"{field}.{name}": problem for name, value in values.items() if (problem := _misfit(name, value))}
+        place, problem = next(iter(violations.items()))
+        raise InvalidRequestError(f"The request cannot be sent: {place} {problem}.", violations) from None
+
+
+def _misfit(name: str, value: object) -> str:
+    """Why a value does not fit its type on the wire; empty if it does."""
+    try:
+        job_pb2.ImageSpec(**{name: value})
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidRequestError(f"The request cannot be sent: {field} {error}.", {field: str(error)}) from None
+        return f"is {ascii(value)[:50]}, which cannot be sent ({error})"
+    return ""
 
 
 def submission(

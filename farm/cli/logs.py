@@ -1,4 +1,4 @@
-"""Where a process of the farm logs. A message says what happened by a dotted name, then its fields: `job.ended job=x`."""
+"""How a process of the farm logs: a dotted name of what happened, then its fields, as in `job.ended job=x`."""
 
 import logging
 

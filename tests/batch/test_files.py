@@ -63,7 +63,14 @@ def test_a_byte_order_mark_is_no_part_of_the_first_prompt() -> None:
         ("txt", b"a star\ncaf\xe9\n", "line 2, column 4"),
         ("txt", b"a star\nwith \0 zero\n", "line 2, column 6"),
         ("txt", "a star".encode("utf-16"), "line 1, column 1"),
+        ("txt", "a star".encode("utf-16-le"), "line 1, column 2"),
+        ("txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "line 1, column 1"),
         ("txt", b"x" * 2_000_000, "line 1, column 1"),
+        ("csv", "prompt,steps\na,3\ncaf\xe9,4\n".encode("latin-1"), "line 3, column 4"),
+        ("csv", 'prompt,steps\n"a\nb",1\nc,x\n', "line 4, column steps"),
+        ("csv", "prompt,guidance_scale\na,nan\n", "line 2, column guidance_scale"),
+        ("csv", "prompt,guidance_scale\na,1e999\n", "line 2, column guidance_scale"),
+        ("csv", b"\x1f\x8b\x08\0garbage", "line 1, column 2"),
         ("csv", "prompt,colour\na,b\n", "line 1, column 2"),
         ("csv", "prompt,prompt\na,b\n", "line 1, column 2"),
         ("csv", "prompt,steps\na,1\nb,many\n", "line 3, column steps"),
@@ -75,6 +82,11 @@ def test_a_byte_order_mark_is_no_part_of_the_first_prompt() -> None:
         ("jsonl", '{"prompt": "a", "steps": true}\n', "line 1, column steps"),
         ("jsonl", '{"prompt": "a", "steps": 2.5}\n', "line 1, column steps"),
         ("jsonl", '{"prompt": "a", "step": 20}\n', "line 1, column step"),
+        ("jsonl", '{"prompt": "a", "guidance_scale": NaN}\n', "line 1, column guidance_scale"),
+        ("jsonl", '{"prompt": "a", "steps": -Infinity}\n', "line 1, column steps"),
+        ("jsonl", '{"prompt": "a", "steps": 1, "steps": 2}\n', "line 1, column steps"),
+        ("jsonl", '{"prompt": "half of a pair: \\ud800"}\n', "line 1, column prompt"),
+        ("jsonl", b'{"prompt": "caf\xe9"}\n', "line 1, column 16"),
         ("jsonl", "[" * 100_000, "line 1, column 1"),
         ("jsonl", '{"prompt": "a", "seed": ' + "9" * 5000 + "}", "line 1, column 1"),
     ],
@@ -82,6 +94,34 @@ def test_a_byte_order_mark_is_no_part_of_the_first_prompt() -> None:
 def test_what_is_wrong_is_named_by_line_and_column(ending: str, content: str | bytes, place: str) -> None:
     with pytest.raises(BatchFileError, match=rf"batch, {place}: .*Nothing of the file was submitted"):
         rows(content, ending)
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "places", "kept"),
+    [
+        ("txt", b"a\nb\xff\nc\nd\0\n", [("2", "2"), ("4", "2")], [(1, "a"), (3, "c")]),
+        (
+            "csv",
+            b"prompt,steps,seed\na,x,y\nb,1,2\nc,1,2,3\n\xff,1,2\nd,1,2\n",
+            [("2", "steps"), ("2", "seed"), ("4", "4"), ("5", "1")],
+            [(3, "b"), (6, "d")],
+        ),
+        ("csv", b'prompt\na"b\n"c"d\ne\n', [("3", "1")], [(2, 'a"b'), (4, "e")]),
+        (
+            "jsonl",
+            b'{"prompt": 1, "x": 2}\n{"prompt": "b"}\n7\n{\n{"prompt": "c"}',
+            [("1", "prompt"), ("1", "x"), ("3", "1"), ("4", "2")],
+            [(2, "b"), (5, "c")],
+        ),
+    ],
+)
+def test_all_that_is_wrong_is_told_at_once_to_who_wants_to_know_and_the_rest_is_read(
+    ending: str, content: bytes, places: list[tuple[str, str]], kept: list[tuple[int, str]]
+) -> None:
+    complaints: list[BatchFileError] = []
+    read = list(read_stream(io.BytesIO(content), READERS[ending], "batch", complaints.append))
+    assert [(one.metadata["line"], one.metadata["column"]) for one in complaints] == places
+    assert [(row.line, row.spec.prompt) for row in read] == kept
 
 
 @pytest.mark.parametrize("ending", READERS)
@@ -113,7 +153,7 @@ def test_rows_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
 _VALUES: dict[type, st.SearchStrategy[object]] = {
     str: st.text(min_size=1).filter(lambda text: "\0" not in text),
     int: st.integers(),
-    float: st.floats(allow_nan=False),
+    float: st.floats(allow_nan=False, allow_infinity=False),
 }
 
 
