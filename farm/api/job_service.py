@@ -44,10 +44,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         try:
             await _add_entries(submission, requests)
             if first.validate_only:
-                await submission.check()
-                return job_pb2.Job(
-                    display_name=first.spec.display_name, spec=first.spec, image_count=submission.entry_count
-                )
+                job = codec.encode_job(await submission.preview())
+                job.ClearField("name")
+                return job
             return codec.encode_job(await self._coordinator.job(await submission.accept()))
         finally:
             await submission.abandon()

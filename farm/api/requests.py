@@ -5,6 +5,7 @@ Pure functions, so that the blocking client and an asyncio one share all but the
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from farm.domain import ImageSpec
 from farm.errors import InvalidRequestError, UnreachableError
@@ -36,7 +37,7 @@ def image_spec_message(spec: ImageSpec, field: str) -> job_pb2.ImageSpec:
         raise InvalidRequestError(f"The request cannot be sent: {place} {problem}.", violations) from None
 
 
-def _misfit(name: str, value: object) -> str:
+def _misfit(name: str, value: Any) -> str:
     """Why a value does not fit its type on the wire; empty if it does."""
     try:
         job_pb2.ImageSpec(**{name: value})

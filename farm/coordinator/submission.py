@@ -13,6 +13,8 @@ from farm.coordinator.journal_file import encode_spec
 from farm.coordinator.journal_reader import RequestRow
 from farm.coordinator.loop import Loop
 from farm.coordinator.storage import Storage
+from farm.coordinator.viewer import prospective_job_view
+from farm.coordinator.views import JobView
 from farm.domain import ImageSpec, JobSpec, Model
 from farm.errors import InvalidRequestError, RequestIdReusedError
 from farm.scheduler import events as ev
@@ -64,6 +66,7 @@ class Submission:
         self._arriving = arriving
         self._earlier = earlier
         self._count = 0
+        self._steps = 0
         self._is_staged = False
         self._digest = hashlib.sha256(msgspec.json.encode((request.spec, request.submitter)))
 
@@ -86,11 +89,6 @@ class Submission:
             submission._is_staged = True
         return submission
 
-    @property
-    def entry_count(self) -> int:
-        """Entries taken so far."""
-        return self._count
-
     async def add(self, entries: Sequence[ImageSpec]) -> None:
         """Takes further entries.
 
@@ -104,11 +102,25 @@ class Submission:
         if wrong:
             field, message = next(iter(wrong.items()))
             raise InvalidRequestError(f"{field} {message}. Nothing was submitted.", wrong)
+        self._steps += sum(entry.steps or spec.defaults.steps or 1 for entry in entries)
         rows = [encode_spec(entry) for entry in entries]
         for row in rows:
             self._digest.update(row + b"\n")
         if self._earlier is None:
             await self._storage.write(self._storage.journal.stage_entries, self._request.job_id, first, rows)
+
+    async def preview(self) -> JobView:
+        """The job that `accept` would make; raises as it does."""
+        await self.check()
+        async with self._loop.reading() as (state, _):
+            return prospective_job_view(
+                state,
+                self._request.accepted_spec,
+                self._request.submitter,
+                self._count,
+                self._steps,
+                self._loop.now(),
+            )
 
     async def accept(self) -> str:
         """Makes the submission a job, on disk when this returns, and gives its id.
@@ -131,6 +143,11 @@ class Submission:
         announced = self._request.entry_count
         if self._count == 0 and announced in (None, 1):
             await self.add([ImageSpec()])
+        if self._count == 0 == announced:
+            raise InvalidRequestError(
+                "The submission has no entries, and a job has at least one image. Nothing was submitted.",
+                {"spec.entry_count": "is 0; a job has at least one image"},
+            )
         if announced not in (None, self._count):
             raise InvalidRequestError(
                 f"{announced} entries were announced and {self._count} came: the submission is not whole. Nothing was "

@@ -14,9 +14,9 @@ from farm.coordinator.views import (
 from farm.domain import AttemptState, ImageState, JobSpec, JobState, resolve
 from farm.reports import Stage
 from farm.scheduler import events as ev
-from farm.scheduler.eta import eta
+from farm.scheduler.eta import eta, eta_alone
 from farm.scheduler.explain import Reason, explain
-from farm.scheduler.state import Attempt, FarmState, LiveJob, Worker
+from farm.scheduler.state import Attempt, FarmState, Kind, LiveJob, Worker
 
 WAITS_FOR_ITS_TURN = frozenset(
     reason.value
@@ -66,6 +66,40 @@ def live_job_view(state: FarmState, job: LiveJob, now: float) -> JobView:
         end_time=None,
         eta=eta(state, job, now),
         reason=job.reason,
+    )
+
+
+def prospective_job_view(
+    state: FarmState, spec: JobSpec, submitter: str, image_count: int, steps: int, now: float
+) -> JobView:
+    """A job as it would be if it were accepted now: it has no id, and ends as if it had the farm to itself.
+
+    Args:
+        state: The farm.
+        spec: The job's, with complete defaults.
+        submitter: Who would submit it.
+        image_count: Its images.
+        steps: Of all images together.
+        now: The time.
+    """
+    assert spec.defaults.width is not None
+    assert spec.defaults.height is not None
+    mean_steps = round(steps / image_count)
+    kind = Kind(0, spec.model, spec.defaults.width, spec.defaults.height, mean_steps, spec.pin)
+    return JobView(
+        job_id="",
+        spec=spec,
+        state=JobState.PENDING,
+        submitter=submitter,
+        priority=spec.priority,
+        image_count=image_count,
+        succeeded_count=0,
+        failed_count=0,
+        create_time=now,
+        start_time=None,
+        end_time=None,
+        eta=eta_alone(state, kind, image_count, now),
+        reason="",
     )
 
 

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
+from farm.scheduler.fitting import Demand, fit
 from farm.scheduler.forecast import Eta
 from farm.scheduler.plan import Level, Way
 from farm.scheduler.state import FarmState, LiveJob
@@ -19,6 +20,20 @@ def eta(state: FarmState, job: LiveJob, now: float) -> Eta | None:
         return None
     end = plan.ends[job.job_id]
     return state.forecasts.interval(now, max(end - now, LEAST_PART * (end - plan.time)))
+
+
+def eta_alone(state: FarmState, demand: Demand, image_count: int, now: float) -> Eta | None:
+    """When a job that is not there would end if it started now and had the farm to itself.
+
+    None while no machine that could render it now has rendered, with the same variant and compute unit, before.
+    """
+    rate = sum(
+        group.count / group.seconds(way)
+        for group in state.groups.values()
+        if isinstance(way := fit(state.rates, demand, group.facts), Way)
+        and state.rates.is_measured(group.facts, way.offer, way.compute_unit)
+    )
+    return state.forecasts.interval(now, image_count / rate) if rate else None
 
 
 def fluid_ends(

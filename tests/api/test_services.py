@@ -115,10 +115,29 @@ def test_a_submission_that_is_only_to_be_checked_is_checked_and_leaves_no_job(
 ) -> None:
     before = len(jobs.ListJobs(job_service_pb2.ListJobsRequest(page_size=1000)).jobs)
     would_be = submit(jobs, ["a", "b", "c"], validate_only=True)
-    assert (would_be.name, would_be.image_count) == ("", 3)
+    assert (would_be.name, would_be.image_count, would_be.spec.model) == ("", 3, "models/shapes")
+    assert (would_be.spec.defaults.width, would_be.spec.defaults.sampler) == (64, "dpmpp-2m")
     with pytest.raises(grpc.RpcError):
         submit(jobs, ["a"], validate_only=True, defaults=job_pb2.ImageSpec(steps=0))
     assert len(jobs.ListJobs(job_service_pb2.ListJobsRequest(page_size=1000)).jobs) == before
+
+
+def test_a_submission_that_is_only_to_be_checked_tells_how_long_it_would_take_once_that_is_known(
+    tmp_path: Path,
+) -> None:
+    with (
+        running_farm(tmp_path / "state", seconds_per_image=0.1) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
+        jobs = job_service_pb2_grpc.JobServiceStub(channel)
+        assert not submit(jobs, ["a"], validate_only=True).HasField("eta")
+        finish(jobs, submit(jobs, ["a"] * 5))
+        seconds = []
+        for count in (10, 100):
+            would_be = submit(jobs, ["a"] * count, validate_only=True)
+            seconds.append(would_be.eta.likely.ToNanoseconds() / 1e9 - would_be.create_time.ToNanoseconds() / 1e9)
+        assert 0.5 < seconds[0] < 3
+        assert seconds[1] == pytest.approx(10 * seconds[0], rel=0.1)
 
 
 def test_wrong_fields_are_named_all_at_once_across_messages(jobs: job_service_pb2_grpc.JobServiceStub) -> None:
@@ -140,6 +159,7 @@ SPEC = job_service_pb2.SubmitJobRequest(spec=job_pb2.JobSpec())
 ENTRIES = job_service_pb2.SubmitJobRequest(entries=job_pb2.Entries(entries=[job_pb2.ImageSpec(prompt="a")]))
 TOO_MANY = job_service_pb2.SubmitJobRequest(entries=job_pb2.Entries(entries=[job_pb2.ImageSpec(prompt="a")] * 1001))
 OUTPUT = job_service_pb2.SubmitJobRequest(spec=job_pb2.JobSpec(output="s3://bucket"))
+EMPTY = job_service_pb2.SubmitJobRequest(spec=job_pb2.JobSpec(entry_count=0))
 NOT_WHOLE = job_service_pb2.SubmitJobRequest(spec=job_pb2.JobSpec(entry_count=2))
 
 
@@ -153,6 +173,7 @@ NOT_WHOLE = job_service_pb2.SubmitJobRequest(spec=job_pb2.JobSpec(entry_count=2)
         ([SPEC, TOO_MANY], "entries"),
         ([OUTPUT, ENTRIES], "spec.output"),
         ([NOT_WHOLE, ENTRIES], "spec.entry_count"),
+        ([EMPTY], "spec.entry_count"),
     ],
 )
 def test_a_submission_of_another_shape_is_refused(
@@ -371,7 +392,7 @@ def test_an_error_that_nobody_expected_is_internal_with_an_id_of_the_log_and_no_
     assert "Traceback" not in message
     log_id = message.partition("under the id ")[2].partition(";")[0]
     assert log_id
-    assert log_id in [vars(record).get("log_id") for record in caplog.records]
+    assert f"log_id={log_id}" in caplog.text
     assert "ZeroDivisionError" in caplog.text
 
 
