@@ -165,8 +165,9 @@ def _failure(state: FarmState, worker_id: str, report: ImageFailureReport, now: 
 
 def _attempt_end(state: FarmState, worker_id: str, report: AttemptReport, now: float) -> Iterator[ev.Event]:
     job = state.jobs[report.key.job_id]
-    remaining = job.attempts[report.key.number].task.remaining
-    culprit = report.index if report.index in remaining else None
+    attempt = job.attempts[report.key.number]
+    # An image that this attempt has reported as failed already is not what the renderer died over.
+    culprit = report.index if report.index in attempt.task.remaining - attempt.failed else None
     if culprit is not None and job.crashes.get(culprit, 0) + 1 >= MAX_CRASHES:
         yield ev.ImageFailed(
             job_id=job.job_id,
