@@ -1,26 +1,38 @@
-"""`farm submit`: prompts and batch files in."""
+"""`farm submit`: prompts, batch files, templates and grids in."""
 
-import re
+import secrets
 import sys
-from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from farm.batch import READERS, Row, read_batch, read_stream
+from farm.batch import READERS
+from farm.batch.grid import Axis, parse_axis
+from farm.cli.entries import Batch, Source, expanded, file_source, prompts_source, varied
 from farm.cli.jobs import describe_end, pull_job
 from farm.cli.options import address_option, json_option
 from farm.cli.output import console, print_json, short_id
+from farm.cli.preview import show_preview
 from farm.cli.progress import follow
 from farm.client import Client, Job
-from farm.domain import AttentionVariant, ChipClass, ComputeUnit, ImageSpec, JobState, Pin
+from farm.domain import SAMPLERS, SEED_LIMIT, AttentionVariant, ChipClass, ComputeUnit, JobState, Pin
 from farm.errors import InvalidRequestError
 
-STDIN = "-"
+CONFIRM_ABOVE = 200
+"""Images that a template or grid may make before somebody at a terminal is asked."""
 
-_PLACE = re.compile(r"entries\[(\d+)\](?:\.(\w+))?")
+
+def _axes(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[Axis, ...]:
+    try:
+        axes = tuple(parse_axis(text) for text in texts)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if len({axis.field for axis in axes}) < len(axes):
+        raise click.BadParameter("each field can be varied once")
+    return axes
 
 
 @click.command(
@@ -29,11 +41,42 @@ Examples:
   farm submit -p "a red circle on a white background" --wait --pull out/circle
   farm submit prompts.txt --steps 30 --seed 7
   farm submit batch.csv --model shapes --wait --pull out/batch
+  farm submit batch.csv --dry-run
+  farm submit -t -p "a {red|blue} {circle|star} on a __background__" --wildcards wildcards
+  farm submit -p "a red circle" --vary guidance_scale=1,3,5 --vary sampler=euler,dpmpp-2m --pull out/grid
   shuf -n 100 prompts.txt | farm submit - --json"""
 )
 @click.argument("file", required=False)
 @click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt; give it again for more.")
 @click.option("--format", "ending", type=click.Choice(list(READERS)), default="txt", help="How to read standard input.")
+@click.option(
+    "-t",
+    "--templates",
+    "is_template",
+    is_flag=True,
+    help="Take prompts for templates: {red|blue}, {2$$a|b|c}, __wildcard__, ${name=value}; every combination.",
+)
+@click.option(
+    "--wildcards",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of NAME.txt files, an alternative a line, for __NAME__ in templates.",
+)
+@click.option(
+    "--random",
+    "draws",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Draw N prompts from each template instead of every combination; the same --seed draws the same.",
+)
+@click.option(
+    "--vary",
+    "axes",
+    multiple=True,
+    metavar="FIELD=VALUE,...",
+    callback=_axes,
+    help="Render each prompt with each of these values, from the same noise; again for each combination with more.",
+)
 @click.option("--model", default="", help="Name of the model.  [default: the only one]")
 @click.option("--name", "display_name", default="", help="A name for people.")
 @click.option("--priority", default=0, help="Larger runs first, -100 to 100.")
@@ -44,25 +87,36 @@ Examples:
 @click.option("--height", type=int, help="Height in pixels.")
 @click.option("--steps", type=int, help="Denoising steps.")
 @click.option("--guidance-scale", type=float, help="How strongly the prompt steers; none at 1 or below.")
-@click.option("--sampler", help="Name of the diffusion solver; `farm models` lists them.")
+@click.option("--sampler", metavar="NAME", help=f"Diffusion solver: {', '.join(SAMPLERS)}.")
 @click.option("--chip-class", type=click.Choice([one.value for one in ChipClass], False), help="Run only there.")
 @click.option("--compute-unit", type=click.Choice([one.value for one in ComputeUnit], False), help="Run only on it.")
 @click.option(
     "--attention", type=click.Choice([one.value for one in AttentionVariant], False), help="Run only this form."
 )
 @click.option("--request-id", help="A UUID: the same submission sent again with it makes no second job.")
+@click.option("--dry-run", is_flag=True, help="Submit nothing; say what it would take, or all that is wrong.")
+@click.option("-y", "--yes", is_flag=True, help=f"Do not ask before more than {CONFIRM_ABOVE} images are made of few.")
 @click.option("-w", "--wait", is_flag=True, help="Show progress until the job has ended.")
 @click.option("--pull", "folder", type=click.Path(file_okay=False, path_type=Path), help="Wait, then fetch into DIR.")
 @address_option
 @json_option
+@click.pass_context
 def submit(
+    context: click.Context,
+    /,
     file: str | None,
     prompts: tuple[str, ...],
     ending: str,
+    is_template: bool,
+    wildcards: Path | None,
+    draws: int | None,
+    axes: tuple[Axis, ...],
     labels: tuple[str, ...],
     chip_class: str | None,
     compute_unit: str | None,
     attention: str | None,
+    dry_run: bool,
+    yes: bool,
     wait: bool,
     folder: Path | None,
     address: str,
@@ -74,21 +128,35 @@ def submit(
     FILE is .txt (a prompt a line), or .csv or .jsonl with the columns prompt, negative_prompt, seed, width, height,
     steps, guidance_scale, sampler. What a row leaves open, the options fill in; what they leave open, the model does.
     If a row is wrong, nothing is submitted.
+
+    A restart of the farm does not matter: what it cuts off is sent again. --dry-run exits with 0 if the farm would
+    accept it all and with 1 if not.
     """
     pin = Pin(
         chip_class=ChipClass(chip_class) if chip_class else None,
         compute_unit=ComputeUnit(compute_unit) if compute_unit else None,
         attention=AttentionVariant(attention) if attention else None,
     )
-    options = {name: value for name, value in fields.items() if value is not None}
+    arguments = {name: value for name, value in fields.items() if value is not None}
+    arguments |= {"pin": pin, "labels": _parse_labels(labels)}
+    if not is_template and (wildcards or draws):
+        raise click.UsageError("--wildcards and --random are for templates; add --templates.")
+    if axes and "request_id" in arguments and "seed" not in arguments:
+        raise click.UsageError("--vary draws a seed, so the same submission would be another one: give --seed, too.")
+    if (file is None) == (not prompts):
+        raise click.UsageError("Give either a FILE or prompts with -p.")
+    source = prompts_source(prompts) if file is None else file_source(file, ending, context)
+    if is_template:
+        source = expanded(source, wildcards, draws, arguments.get("seed", 0))
+    if axes:
+        arguments.setdefault("seed", secrets.randbelow(SEED_LIMIT))
+        source = varied(source, axes, arguments["seed"])
     with Client(address) as client:
-        batch = _Batch(_rows(file, prompts, ending))
-        try:
-            with console(error=True).status("Sending ...") as status:
-                batch.on_thousand = lambda count: status.update(f"Sending ... {count:,} prompts")
-                job = client.submit(batch, labels=_parse_labels(labels), pin=pin, **options)
-        except InvalidRequestError as error:
-            raise batch.located(error, file or "the prompts") from None
+        if dry_run:
+            sys.exit(0 if show_preview(client, source, arguments, as_json=as_json) else 1)
+        if is_template or axes:
+            _confirm(source, axes, yes=yes)
+        job = _send(client, source, arguments)
         if not as_json:
             click.echo(f"Accepted {job.name}: {job.message.image_count} images.")
         if wait or folder:
@@ -100,16 +168,6 @@ def submit(
             click.echo(f"Follow it: farm watch {name}\nFetch it:  farm pull {name} out/{name}")
 
 
-def _rows(file: str | None, prompts: tuple[str, ...], ending: str) -> Iterable[Row]:
-    if (file is None) == (not prompts):
-        raise click.UsageError("Give either a FILE or prompts with -p.")
-    if file is None:
-        return [Row(number, ImageSpec(prompt=prompt)) for number, prompt in enumerate(prompts, 1)]
-    if file == STDIN:
-        return read_stream(sys.stdin.buffer, READERS[ending], "standard input")
-    return read_batch(Path(file))
-
-
 def _parse_labels(labels: tuple[str, ...]) -> dict[str, str]:
     pairs = [label.partition("=") for label in labels]
     if any(not key or not separator for key, separator, _ in pairs):
@@ -117,31 +175,34 @@ def _parse_labels(labels: tuple[str, ...]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-class _Batch:
-    """The entries of a batch, which remembers the line of each (8 bytes a row) in case the farm refuses one."""
+def _confirm(source: Source, axes: Sequence[Axis], *, yes: bool) -> None:
+    """Says how many images a template or grid makes, and asks somebody at a terminal if they are many."""
+    count = sum(1 for _ in Batch(source))
+    grid = " x ".join(f"{len(axis.values)} {axis.field}" for axis in axes)
+    click.echo(f"{count:,} images" + (f", each prompt with {grid}." if grid else "."), err=True)
+    if count > CONFIRM_ABOVE and not yes and sys.stdin.isatty() and not click.confirm("Submit them?", err=True):
+        click.echo("Nothing was submitted.", err=True)
+        sys.exit(1)
 
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows = rows
-        self._lines = array("Q")
-        self.on_thousand: Callable[[int], object] = lambda _: None
-        """Told how many rows were read, after each thousand."""
 
-    def __iter__(self) -> Iterator[ImageSpec]:
-        for count, row in enumerate(self._rows):
-            if count % 1000 == 0:
-                self.on_thousand(count)
-            self._lines.append(row.line)
-            yield row.spec
-
-    def located(self, error: InvalidRequestError, name: str) -> InvalidRequestError:
-        """The farm's refusal with lines and columns of the file in place of entries' indices."""
-
-        def place(match: re.Match[str]) -> str:
-            line = self._lines[int(match[1])]
-            return f"{name}, line {line}, column {match[2]}:" if match[2] else f"{name}, line {line}:"
-
-        violations = {_PLACE.sub(place, field): problem for field, problem in error.violations.items()}
-        return InvalidRequestError(_PLACE.sub(place, error.message), violations, **error.metadata)
+def _send(client: Client, source: Source, arguments: dict[str, Any]) -> Job:
+    """Submits with a progress bar; a refusal names lines of the source."""
+    batch = Batch(source)
+    columns = (
+        TextColumn("Sending"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[count]:,} images"),
+        TimeElapsedColumn(),
+    )
+    screen = console(error=True)
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        bar = progress.add_task("", total=source.line_count, count=0)
+        batch.on_thousand = lambda count, line: progress.update(bar, completed=line, count=count)
+        try:
+            return client.submit(batch, **arguments)
+        except InvalidRequestError as error:
+            raise batch.located(error) from None
 
 
 def _finish(job: Job, folder: Path | None, *, as_json: bool) -> None:

@@ -1,0 +1,122 @@
+"""The entries that `farm submit` sends: from options, a file or standard input, expanded and laid out as asked for."""
+
+import re
+import shutil
+import sys
+import tempfile
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from farm.batch import READERS, Complain, Row, open_batch, read_stream, reader_for
+from farm.batch.files import refuse
+from farm.batch.grid import Axis, vary
+from farm.batch.templates import expand
+from farm.domain import ImageSpec
+from farm.errors import InvalidRequestError
+
+STDIN = "-"
+
+PLACE = re.compile(r"entries\[(\d+)\](?:\.(\w+))?")
+"""How the farm names a wrong field of an entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows come from, as often as they are wanted.
+
+    Attributes:
+        name: What messages call it.
+        line_count: Lines that it has, or one more.
+        rows: Reads the rows, and tells of those that are wrong.
+    """
+
+    name: str
+    line_count: int
+    rows: Callable[[Complain], Iterator[Row]]
+
+
+def prompts_source(prompts: Sequence[str]) -> Source:
+    """Prompts that were given as options."""
+    rows = [Row(number, ImageSpec(prompt=prompt)) for number, prompt in enumerate(prompts, 1)]
+    return Source("the prompts", len(rows), lambda _: iter(rows))
+
+
+def file_source(file: str, ending: str, context: click.Context) -> Source:
+    """A batch file, or standard input, which is copied so that it can be read more than once.
+
+    Args:
+        file: Path of the file; "-" for standard input.
+        ending: How to read standard input.
+        context: The copy lives as long as this.
+
+    Raises:
+        BatchFileError: The file cannot be read.
+    """
+    if file == STDIN:
+        copy = context.with_resource(tempfile.NamedTemporaryFile(prefix="farm-batch-"))  # noqa: SIM115
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        path, name, reader = Path(copy.name), "standard input", READERS[ending]
+    else:
+        path, name, reader = Path(file), file, reader_for(Path(file))
+
+    def rows(complain: Complain) -> Iterator[Row]:
+        with open_batch(path) as stream:
+            yield from read_stream(stream, reader, name, complain)
+
+    with open_batch(path) as stream:
+        line_count = sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+    return Source(name, line_count + 1, rows)
+
+
+def expanded(source: Source, wildcards: Path | None, draws: int | None, seed: int) -> Source:
+    """The source with its prompts taken for templates; `farm.batch.templates` says how."""
+    return Source(
+        source.name,
+        source.line_count,
+        lambda complain: expand(source.rows(complain), source.name, wildcards, draws, seed),
+    )
+
+
+def varied(source: Source, axes: Sequence[Axis], first_seed: int) -> Source:
+    """The source with each row once for each combination of the axes."""
+    return Source(source.name, source.line_count, lambda complain: vary(source.rows(complain), axes, first_seed))
+
+
+class Batch:
+    """The entries of a submission, which remember their lines (8 bytes each) in case the farm refuses one.
+
+    Args:
+        source: Where they come from.
+        complain: Is told of rows that are wrong; without it, the first one ends the reading.
+    """
+
+    def __init__(self, source: Source, complain: Complain = refuse) -> None:
+        self._source = source
+        self._complain = complain
+        self._lines = array("Q")
+        self.on_thousand: Callable[[int, int], object] = lambda _count, _line: None
+        """Told how many entries were read, and the line of the last, after each thousand."""
+
+    def __iter__(self) -> Iterator[ImageSpec]:
+        # Lines of this reading only: an earlier one, which was cut off, may still be under way on another thread.
+        lines = self._lines = array("Q")
+        for count, row in enumerate(self._source.rows(self._complain)):
+            if count % 1000 == 0:
+                self.on_thousand(count, row.line)
+            lines.append(row.line)
+            yield row.spec
+
+    def located(self, error: InvalidRequestError) -> InvalidRequestError:
+        """The farm's refusal with lines and columns of the source in place of entries' indices."""
+
+        def place(match: re.Match[str]) -> str:
+            line = self._lines[int(match[1])]
+            return f"{self._source.name}, line {line}" + (f", column {match[2]}:" if match[2] else ":")
+
+        violations = {PLACE.sub(place, field): problem for field, problem in error.violations.items()}
+        return InvalidRequestError(PLACE.sub(place, error.message), violations, **error.metadata)
