@@ -115,6 +115,9 @@ class InstantEngine:
     def release(self, worker_id: str, key: AttemptKey) -> None:
         """There is nothing to give back."""
 
+    def acknowledge(self, worker_id: str, number: int) -> None:
+        """Nothing is kept."""
+
     async def stop(self) -> None:
         """Its workers fall silent."""
         if self._heart:

@@ -51,8 +51,8 @@ class Child(Generic[Order, Word]):
         self,
         module: str,
         first: Order,
-        on_word: Callable[["Child[Order, Word]", Word], None],
-        on_end: Callable[["Child[Order, Word]"], None],
+        on_word: Callable[["Child[Order, Word]", Word], object],
+        on_end: Callable[["Child[Order, Word]"], object],
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._on_word = on_word

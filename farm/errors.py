@@ -146,6 +146,12 @@ class DeviceBusyError(FarmError):
     reason = "DEVICE_BUSY"
 
 
+class WorkerFolderError(FarmError):
+    """A worker's folder cannot be used."""
+
+    reason = "WORKER_FOLDER_UNUSABLE"
+
+
 class AddressError(FarmError):
     """An address cannot be listened on or is not allowed."""
 

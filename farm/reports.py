@@ -1,13 +1,15 @@
-"""What a renderer tells of its work: the messages that travel from a pipeline process to the coordinator.
+"""What a renderer is, and what it tells of its work: the messages that travel from it to the coordinator.
 
 They are facts as the renderer saw them. Whether a result still counts is decided by the coordinator alone, by the
 attempt's number.
 """
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from farm.domain import AttemptKey, AttemptState, Provenance
+from farm.domain import Assignment, AttemptKey, AttemptState, Provenance, WorkerFacts
 
 
 class Stage(enum.Enum):
@@ -116,3 +118,26 @@ class DeviceReport:
 
 
 Report = StageReport | StepReport | ImageReport | ImageFailureReport | AttemptReport | ResidencyReport | DeviceReport
+
+
+class Renderer(Protocol):
+    """What renders on a machine: its pipeline, or a stand-in. The command line hands it to whatever drives it."""
+
+    @property
+    def facts(self) -> WorkerFacts:
+        """What this machine is; known once it was started."""
+
+    def start(self, report: Callable[[Report], None]) -> None:
+        """Starts; may take a second. `report` is called from a thread of the renderer's."""
+
+    def render(self, assignment: Assignment) -> None:
+        """Takes images to be rendered, behind those it has."""
+
+    def cancel(self, key: AttemptKey) -> None:
+        """Stops an attempt at its next step; it then ends as CANCELLED."""
+
+    def release(self, key: AttemptKey) -> None:
+        """Finishes the image that is being rendered and ends the attempt as ABANDONED."""
+
+    def stop(self) -> None:
+        """Ends it, within a few seconds."""

@@ -42,6 +42,7 @@ CODES: Mapping[type[errors.FarmError], grpc.StatusCode] = {
     errors.ImageFailedError: grpc.StatusCode.INTERNAL,
     errors.DeviceBusyError: grpc.StatusCode.UNAVAILABLE,
     errors.AddressError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.WorkerFolderError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.UnreachableError: grpc.StatusCode.UNAVAILABLE,
 }
 """A class that is not listed has the code of its nearest listed ancestor."""

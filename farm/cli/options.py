@@ -24,6 +24,16 @@ null_renderer_option = click.option(
     help="Render blank pictures at once and without a model, to try out everything else.",
 )
 
+ray_address_option = click.option(
+    "--ray-address",
+    envvar="FARM_RAY_ADDRESS",
+    default="127.0.0.1:7434",
+    show_default=True,
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="Where Ray's head listens, by which workers reach the coordinator.",
+)
+
 
 def default_state() -> Path:
     """Where a farm keeps its journal and its images, if nobody says otherwise."""

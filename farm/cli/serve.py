@@ -14,12 +14,14 @@ import click
 from farm.api.address import DEFAULT_ADDRESS, check_free, check_loopback
 from farm.api.server import Server
 from farm.catalogue import Catalogue
+from farm.cli.local_fleet import free_ray_address, local_workers
 from farm.cli.logs import log_to_stderr
-from farm.cli.options import address_option, json_option, null_renderer_option, state_option
+from farm.cli.options import address_option, json_option, null_renderer_option, ray_address_option, state_option
 from farm.cli.output import console, print_json
+from farm.cli.renderer import make_renderer
 from farm.coordinator.coordinator import Coordinator
-from farm.coordinator.engine import LocalEngine, Renderer
-from farm.runtime.base import Runtime
+from farm.coordinator.engine import Engine, LocalEngine
+from farm.coordinator.ray_engine import RayEngine, RaySettings
 
 
 @click.command(epilog="Example: farm coordinator --address 127.0.0.1:7433 --state ./state")
@@ -27,11 +29,28 @@ from farm.runtime.base import Runtime
 @state_option
 @null_renderer_option
 @click.option(
+    "--engine",
+    "engine_name",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Render on this machine (local), or on every machine that runs `farm worker run` (ray).",
+)
+@ray_address_option
+@click.option(
     "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as it does when the parent process dies."
 )
 @json_option
-def coordinator(address: str, state: Path, null_renderer: bool, stop_with_stdin: bool, as_json: bool) -> None:
-    """Run the coordinator in the foreground, with this machine as its worker.
+def coordinator(
+    address: str,
+    state: Path,
+    null_renderer: bool,
+    engine_name: str,
+    ray_address: str,
+    stop_with_stdin: bool,
+    as_json: bool,
+) -> None:
+    """Run the coordinator in the foreground, with this machine as its worker unless --engine says otherwise.
 
     Jobs and images live in the state folder, and survive whatever happens to this process. Prints a line once it
     listens; --address 127.0.0.1:0 takes any free port. Logs go to standard error. Stop it with Ctrl-C.
@@ -44,14 +63,27 @@ def coordinator(address: str, state: Path, null_renderer: bool, stop_with_stdin:
         else:
             click.echo(f"Listening on {listening}; state in {state}")
 
-    asyncio.run(serve(address, state, null_renderer, stop_with_stdin, announce))
+    catalogue = Catalogue()
+    engine: Engine = (
+        RayEngine(RaySettings(ray_address))
+        if engine_name == "ray"
+        else LocalEngine(make_renderer(catalogue, null=null_renderer))
+    )
+    asyncio.run(serve(address, state, catalogue, engine, stop_with_stdin, announce))
 
 
 @click.command(epilog="Example: farm up")
 @address_option
 @state_option
 @null_renderer_option
-def up(address: str, state: Path, null_renderer: bool) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 16),
+    default=0,
+    help="Run so many workers as processes with Ray, to try out a fleet. They share this machine's one device: one "
+    "renders at a time, unless with --null-renderer.  [default: this machine as one worker, without Ray]",
+)
+def up(address: str, state: Path, null_renderer: bool, workers: int) -> None:
     """Start a farm on this machine, and say how to use it. Ctrl-C stops it; jobs go on when it is started again."""
     log_to_stderr(logging.WARNING)
     out = console()
@@ -68,11 +100,24 @@ def up(address: str, state: Path, null_renderer: bool) -> None:
             out.print(f"  {line}  [dim]# {meaning}[/dim]")
         out.print("\nCtrl-C stops the farm. Jobs that are not finished go on when it is started again.")
 
-    asyncio.run(serve(address, state, null_renderer, stop_with_stdin=False, announce=announce))
+    catalogue = Catalogue()
+    if workers == 0:
+        local = LocalEngine(make_renderer(catalogue, null=null_renderer))
+        asyncio.run(serve(address, state, catalogue, local, stop_with_stdin=False, announce=announce))
+        return
+    ray_address = free_ray_address()
+    with local_workers(workers, state / "workers", ray_address, null_renderer=null_renderer):
+        ray = RayEngine(RaySettings(ray_address))
+        asyncio.run(serve(address, state, catalogue, ray, stop_with_stdin=False, announce=announce))
 
 
 async def serve(
-    address: str, state: Path, null_renderer: bool, stop_with_stdin: bool, announce: Callable[[str], None]
+    address: str,
+    state: Path,
+    catalogue: Catalogue,
+    engine: Engine,
+    stop_with_stdin: bool,
+    announce: Callable[[str], None],
 ) -> None:
     """Runs a farm until a signal, the end of standard input, or a failure of its own.
 
@@ -81,9 +126,7 @@ async def serve(
     """
     check_loopback(address)
     check_free(address)
-    catalogue = Catalogue()
     stop = _stop_event(stop_with_stdin)
-    engine = LocalEngine(_renderer(catalogue, null_renderer))
     async with Coordinator.open(state, catalogue, engine) as coordinator:
         server = await Server.start(address, coordinator, catalogue)
         try:
@@ -91,28 +134,6 @@ async def serve(
             await stop.wait()
         finally:
             await server.stop()
-
-
-def _renderer(catalogue: Catalogue, null: bool) -> Renderer:
-    """This machine's renderer: its pipeline process, or one that needs neither device nor model."""
-    if null:
-        from farm.worker.null_renderer import NullRenderer
-
-        return NullRenderer(catalogue.models())
-    from farm.worker.pipeline_host import PipelineHost
-
-    return PipelineHost(catalogue.models(), _runtime())
-
-
-def _runtime() -> Runtime:
-    """Core ML where there is one, the portable runtime everywhere else."""
-    if sys.platform == "darwin":
-        from farm.runtime.coreml import CoreMLRuntime
-
-        return CoreMLRuntime()
-    from farm.runtime.portable import PortableRuntime
-
-    return PortableRuntime()
 
 
 def _stop_event(stop_with_stdin: bool) -> asyncio.Event:

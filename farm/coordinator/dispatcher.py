@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from farm.coordinator.artifacts import ArtifactStore, Stored
-from farm.coordinator.engine import Engine, EngineMessage, Heartbeat, Joined, Left, Reported
+from farm.coordinator.engine import Deaf, Engine, EngineMessage, Heartbeat, Joined, Left, Reported
 from farm.coordinator.inspection import defect
 from farm.coordinator.loop import Change, Happened, Loop
 from farm.domain import Assignment, AttemptKey, AttemptState, ImageSpec, resolve
@@ -132,6 +132,8 @@ class Dispatcher:
                 self._post(lambda _, now: (ev.WorkerLeft(worker_id, now, reason),))
             case Heartbeat(worker_id):
                 self._post(lambda _, now: (ev.WorkerSeen(worker_id, now),))
+            case Deaf(heard):
+                self._post(lambda _, now: (ev.ClockJumped(now, heard),))
             case Reported(_, ImageReport() | ImageFailureReport() | AttemptReport()):
                 self._arrivals.put_nowait(message)
             case Reported(worker_id, report):
@@ -141,7 +143,9 @@ class Dispatcher:
         self, change: Change, refused: Callable[[], None] = lambda: None, done: Callable[[], None] = lambda: None
     ) -> None:
         def look_at(answer: "asyncio.Future[list[Happened]]") -> None:
-            if not answer.cancelled() and (error := answer.exception()) is not None:
+            if answer.cancelled():
+                return
+            if (error := answer.exception()) is not None:
                 log.info("dispatcher.refused reason=%r", str(error))
                 refused()
             done()
@@ -158,10 +162,17 @@ class Dispatcher:
                 report = reported.report
                 if isinstance(report, AttemptReport):
                     self._sent.pop(report.key, None)
+                acknowledge = partial(self._acknowledge, reported)
                 if not isinstance(report, ImageReport):
-                    self._post(partial(judge, worker_id=reported.worker_id, report=report))
+                    self._post(partial(judge, worker_id=reported.worker_id, report=report), done=acknowledge)
                 elif id(report) in outcomes:
-                    self._settle(reported.worker_id, report, outcomes[id(report)])
+                    self._settle(reported.worker_id, report, outcomes[id(report)], acknowledge)
+                elif (report.key, report.index) not in self._settling:  # or else its first copy is acknowledged
+                    acknowledge()
+
+    def _acknowledge(self, reported: Reported) -> None:
+        if reported.number is not None:
+            self._engine.acknowledge(reported.worker_id, reported.number)
 
     def _wanted(self, reported: Reported) -> ImageReport | None:
         """The image that was reported, if it still counts and is not being settled already.
@@ -205,8 +216,11 @@ class Dispatcher:
     def _path(self, image: ImageReport) -> Path:
         return self._artifacts.path(image.key.job_id, image.index, image.key.number)
 
-    def _settle(self, worker_id: str, image: ImageReport, outcome: Outcome) -> None:
-        settled = partial(self._settling.discard, (image.key, image.index))
+    def _settle(self, worker_id: str, image: ImageReport, outcome: Outcome, acknowledge: Callable[[], None]) -> None:
+        def settled() -> None:
+            self._settling.discard((image.key, image.index))
+            acknowledge()
+
         if isinstance(outcome, Stored):
             change = partial(_committed, worker_id=worker_id, image=image, stored=outcome)
             self._post(change, refused=partial(self._artifacts.remove, self._path(image)), done=settled)

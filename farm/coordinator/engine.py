@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from farm.domain import Assignment, AttemptKey, WorkerFacts
-from farm.reports import Report
+from farm.reports import Renderer, Report
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +40,28 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A worker reported on its work."""
+    """A worker reported on its work.
+
+    Attributes:
+        worker_id: The worker.
+        report: The report. It may come twice, if a connection broke.
+        number: What to acknowledge when the report is on disk or refused, as the worker keeps it until then; None if it
+            keeps nothing.
+    """
 
     worker_id: str
     report: Report
+    number: int | None = None
 
 
-EngineMessage = Joined | Left | Heartbeat | Reported
+@dataclass(frozen=True, slots=True)
+class Deaf:
+    """The engine itself could not hear workers until now: their silence proves nothing, but for those it `heard`."""
+
+    heard: frozenset[str] = frozenset()
+
+
+EngineMessage = Joined | Left | Heartbeat | Reported | Deaf
 Receive = Callable[[EngineMessage], None]
 
 
@@ -68,31 +83,11 @@ class Engine(Protocol):
     def release(self, worker_id: str, key: AttemptKey) -> None:
         """Tells a worker to finish the image that it renders and give the rest of the attempt back."""
 
+    def acknowledge(self, worker_id: str, number: int) -> None:
+        """Tells a worker that the report of that number need not be kept any more."""
+
     async def stop(self) -> None:
         """Stops listening, and what it started."""
-
-
-class Renderer(Protocol):
-    """What LocalEngine drives: a pipeline on this machine. The command line hands it one, as rooms go."""
-
-    @property
-    def facts(self) -> WorkerFacts:
-        """What this machine is; known once it was started."""
-
-    def start(self, report: Callable[[Report], None]) -> None:
-        """Starts; may take a second. `report` is called from a thread of the renderer's."""
-
-    def render(self, assignment: Assignment) -> None:
-        """Takes images to be rendered, behind those it has."""
-
-    def cancel(self, key: AttemptKey) -> None:
-        """Stops an attempt at its next step; it then ends as CANCELLED."""
-
-    def release(self, key: AttemptKey) -> None:
-        """Finishes the image that is being rendered and ends the attempt as ABANDONED."""
-
-    def stop(self) -> None:
-        """Ends it, within a few seconds."""
 
 
 class LocalEngine:
@@ -135,6 +130,9 @@ class LocalEngine:
     def release(self, worker_id: str, key: AttemptKey) -> None:  # noqa: ARG002 - there is one worker
         """Stops the attempt after its current image."""
         self._renderer.release(key)
+
+    def acknowledge(self, worker_id: str, number: int) -> None:
+        """Does nothing: nothing is kept."""
 
     async def stop(self) -> None:
         """Stops the renderer."""

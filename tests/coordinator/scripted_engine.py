@@ -17,6 +17,7 @@ class ScriptedEngine:
         self.assigned: asyncio.Queue[tuple[str, Assignment]] = asyncio.Queue()
         self.cancelled: list[AttemptKey] = []
         self.released: list[AttemptKey] = []
+        self.acknowledged: list[int] = []
         self._receive: Receive | None = None
 
     async def start(self, receive: Receive) -> None:
@@ -30,6 +31,9 @@ class ScriptedEngine:
 
     def release(self, worker_id: str, key: AttemptKey) -> None:
         self.released.append(key)
+
+    def acknowledge(self, worker_id: str, number: int) -> None:
+        self.acknowledged.append(number)
 
     async def stop(self) -> None:
         self._receive = None

@@ -1,0 +1,230 @@
+"""The engine for a fleet: Ray carries, and nothing that matters depends on it.
+
+Two child processes do what needs Ray, its head and its driver, and both are started again when they end. Workers are
+known by their daemons' greetings: a worker is reached over the bridge from which its last greeting came. What gets lost
+on the way is of no consequence, since each new greeting says what the worker holds, and a worker keeps what it has
+finished until that is acknowledged. While the engine has no driver, and for a while afterwards, it says that it is
+deaf: the silence of workers then is its own fault, and costs them nothing.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from farm.carrier.messages import (
+    Acknowledge,
+    Beat,
+    Cancel,
+    Farewell,
+    Hello,
+    Release,
+    ToDaemon,
+    Told,
+    decode,
+    encode,
+)
+from farm.carrier.node import RAY_ENVIRONMENT, NodeChild, NodeSettings, Stop, check_address, start_node
+from farm.coordinator.engine import Deaf, Heartbeat, Joined, Left, Receive, Reported
+from farm.coordinator.ray_messages import DriverChild, DriverSettings, DriverUp, DriverWord, FromNode, NodeLost, ToNode
+from farm.domain import Assignment, AttemptKey
+
+DEAF_SECONDS = 1.0
+"""Between two words of an engine that is deaf; well below a lease."""
+
+_STOP_SECONDS = 5.0
+_BACK_OFF = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RaySettings:
+    """What the engine must know.
+
+    Attributes:
+        address: Where Ray's head is to listen, HOST:PORT.
+        rejoin_seconds: How long workers have to come back after the engine was deaf, before their leases run.
+        environment: Variables for Ray's processes: its token and TLS files.
+    """
+
+    address: str
+    rejoin_seconds: float = 30.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Life:
+    """How far a child process has come, as the event loop sees it."""
+
+    is_up: asyncio.Event = field(default_factory=asyncio.Event)
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class RayEngine:
+    """Reaches workers through Ray.
+
+    Args:
+        settings: Where Ray's head is to be.
+
+    Raises:
+        AddressError: The address is beyond loopback, or none.
+    """
+
+    def __init__(self, settings: RaySettings) -> None:
+        check_address(settings.address)
+        self._settings = settings
+        self._receive: Receive = lambda _: None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._head: NodeChild | None = None
+        self._driver: DriverChild | None = None
+        self._hears_since: float | None = None  # None: there is no driver
+        self._nodes: dict[str, str] = {}  # by worker
+        self._workers: dict[str, str] = {}  # by node
+
+    async def start(self, receive: Receive) -> None:
+        """Begins to start Ray, which takes some seconds, and returns at once."""
+        self._receive = receive
+        self._tasks = [asyncio.create_task(self._keep_head()), asyncio.create_task(self._be_deaf())]
+
+    def assign(self, worker_id: str, assignment: Assignment) -> None:
+        """Sends images to be rendered."""
+        self._send(worker_id, assignment)
+
+    def cancel(self, worker_id: str, key: AttemptKey) -> None:
+        """Tells a worker to stop an attempt at its next step."""
+        self._send(worker_id, Cancel(key))
+
+    def release(self, worker_id: str, key: AttemptKey) -> None:
+        """Tells a worker to finish its image and give the rest of the attempt back."""
+        self._send(worker_id, Release(key))
+
+    def acknowledge(self, worker_id: str, number: int) -> None:
+        """Tells a worker that it need not keep a report any more."""
+        self._send(worker_id, Acknowledge(number))
+
+    async def stop(self) -> None:
+        """Ends Ray on this machine; workers go on with what they have, and keep it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._driver is not None:
+            await asyncio.to_thread(self._driver.end, 0.0)
+        if self._head is not None:
+            await asyncio.to_thread(self._head.stop, Stop(), _STOP_SECONDS)
+
+    def _send(self, worker_id: str, message: ToDaemon) -> None:
+        node_id = self._nodes.get(worker_id)
+        if node_id is not None and self._driver is not None:
+            self._driver.send(ToNode(node_id, (encode(message),)))
+
+    async def _keep_head(self) -> None:
+        failures = 0
+        while True:
+            life = _Life()
+            self._head = head = self._start_head(life)
+            await _first(life.is_up, life.is_over)
+            failures = 0 if life.is_up.is_set() else failures + 1
+            if life.is_up.is_set():
+                log.info("ray_engine.head_up address=%s", self._settings.address)
+                await self._keep_driver(life.is_over)
+            how = await asyncio.to_thread(head.end, _STOP_SECONDS)
+            log.error("ray_engine.head_lost how=%r", how)
+            await asyncio.sleep(_BACK_OFF[min(failures, len(_BACK_OFF) - 1)])
+
+    def _start_head(self, life: _Life) -> NodeChild:
+        loop = asyncio.get_running_loop()
+        return start_node(
+            NodeSettings(self._settings.address, is_head=True, environment=self._settings.environment),
+            on_up=lambda _: loop.call_soon_threadsafe(life.is_up.set),
+            on_end=lambda _: loop.call_soon_threadsafe(life.is_over.set),
+        )
+
+    async def _keep_driver(self, head_is_over: asyncio.Event) -> None:
+        """Keeps a driver until the head is over."""
+        failures = 0
+        while not head_is_over.is_set():
+            life = _Life()
+            self._driver = driver = self._start_driver(life)
+            await _first(life.is_over, head_is_over)
+            failures = 0 if life.is_up.is_set() else failures + 1
+            life.is_over.set()
+            self._driver, self._hears_since = None, None
+            self._nodes.clear()
+            self._workers.clear()
+            how = await asyncio.to_thread(driver.end, 0.0)
+            log.error("ray_engine.driver_lost how=%r", how)
+            await asyncio.sleep(_BACK_OFF[min(failures, len(_BACK_OFF) - 1)])
+
+    def _start_driver(self, life: _Life) -> DriverChild:
+        loop = asyncio.get_running_loop()
+        return DriverChild(
+            "farm.coordinator.ray_driver",
+            DriverSettings(self._settings.address, environment=self._settings.environment),
+            on_word=lambda _, word: loop.call_soon_threadsafe(self._hear, life, word),
+            on_end=lambda _: loop.call_soon_threadsafe(life.is_over.set),
+            environment=RAY_ENVIRONMENT,
+        )
+
+    async def _be_deaf(self) -> None:
+        while True:
+            since = self._hears_since
+            if since is None or time.monotonic() - since < self._settings.rejoin_seconds:
+                self._receive(Deaf(frozenset(self._nodes)))
+            await asyncio.sleep(DEAF_SECONDS)
+
+    def _hear(self, life: _Life, word: DriverWord) -> None:
+        if life.is_over.is_set():
+            return  # the last words of a driver that was given up
+        match word:
+            case DriverUp():
+                life.is_up.set()
+                self._hears_since = time.monotonic()
+                log.info("ray_engine.driver_up")
+            case FromNode(node_id, messages):
+                for message in messages:
+                    self._hear_daemon(node_id, message)
+            case NodeLost(node_id, is_daemon_gone, reason):
+                self._lose(node_id, reason if is_daemon_gone else None)
+
+    def _hear_daemon(self, node_id: str, data: bytes) -> None:
+        try:
+            message = decode(data)
+        except ValueError as error:
+            log.error("ray_engine.not_understood node=%s reason=%r", node_id, str(error))
+            return
+        if isinstance(message, Hello):
+            self._nodes[message.worker_id] = node_id
+            self._workers[node_id] = message.worker_id
+            self._receive(Joined(message.worker_id, message.facts, message.attempts))
+            return
+        worker_id = self._workers.get(node_id)
+        if worker_id is None or self._nodes.get(worker_id) != node_id:
+            return  # it greeted over another bridge since, and says there again what matters
+        match message:
+            case Beat():
+                self._receive(Heartbeat(worker_id))
+            case Told(report, number):
+                self._receive(Reported(worker_id, report, number))
+            case Farewell(reason):
+                self._lose(node_id, reason)
+
+    def _lose(self, node_id: str, gone_because: str | None) -> None:
+        """Forgets the way over a node; with a reason, its worker is gone for certain."""
+        worker_id = self._workers.pop(node_id, None)
+        if worker_id is None or self._nodes.get(worker_id) != node_id:
+            return
+        del self._nodes[worker_id]
+        if gone_because is not None:
+            self._receive(Left(worker_id, gone_because))
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Waits until one of the events is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

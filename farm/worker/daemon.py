@@ -1,0 +1,212 @@
+"""The daemon of a worker: the long-lived service on a Mac. It has the renderer, and gives nothing up that is finished.
+
+Everything happens on one thread, whatever comes reaches it through one queue, and it waits for nothing else. Bridges to
+the coordinator come and go; what must not be lost is kept in the outbox until the coordinator says that it is taken,
+and is offered again to each new bridge, after a greeting that says which attempts are still held here.
+"""
+
+import logging
+import queue
+import time
+from collections import deque
+from collections.abc import Collection
+
+from farm.carrier.messages import (
+    Acknowledge,
+    Beat,
+    Cancel,
+    Farewell,
+    FromDaemon,
+    Hello,
+    KeptReport,
+    Message,
+    Release,
+    Told,
+    encode,
+)
+from farm.domain import Assignment, AttemptKey, AttemptState
+from farm.reports import (
+    AttemptReport,
+    DeviceReport,
+    ImageFailureReport,
+    ImageReport,
+    Renderer,
+    Report,
+    ResidencyReport,
+)
+from farm.worker.line import Connected, Gone, Heard, Line
+from farm.worker.messages import Stop
+from farm.worker.outbox import Outbox, OutboxFullError
+
+BEAT_SECONDS = 2.0
+"""Between two signs of life; a third of a lease."""
+
+WINDOW_COUNT = 64
+WINDOW_BYTES = 8 << 20
+"""How much is on its way at most that is not yet acknowledged, so that a slow coordinator fills no memory."""
+
+BACKLOG = 200
+"""With so many messages waiting for the socket, those that may be lost are."""
+
+STOP_SECONDS = 5.0
+"""How long a daemon that is stopped waits for the coordinator to take what is finished."""
+
+Inbox = queue.SimpleQueue[Report | Connected | Heard | Gone | Stop]
+
+_log = logging.getLogger(__name__)
+
+
+class Daemon:
+    """Renders what the coordinator assigns, over whichever bridge came last.
+
+    Args:
+        worker_id: The machine's name in the farm.
+        renderer: Renders; started and stopped here.
+        outbox: What earlier processes finished is offered first.
+        inbox: What happens. `Stop` ends `run`.
+    """
+
+    def __init__(self, worker_id: str, renderer: Renderer, outbox: Outbox, inbox: Inbox) -> None:
+        self._worker_id = worker_id
+        self._renderer = renderer
+        self._outbox = outbox
+        self._inbox = inbox
+        self._line: Line | None = None
+        self._held = outbox.attempts()
+        self._waiting: deque[int] = deque()  # what this line was not offered yet
+        self._in_flight: dict[int, int] = {}  # what it was, with sizes, and is not acknowledged
+        self._device = DeviceReport()
+        self._residency = ResidencyReport(())
+
+    @property
+    def has_bridge(self) -> bool:
+        """Whether a bridge is connected; may be asked on any thread."""
+        return self._line is not None
+
+    def run(self) -> None:
+        """Works until it is told to stop; then ends in order, within about ten seconds."""
+        self._end_attempts("the worker's daemon ended while they were rendered")
+        self._renderer.start(self._inbox.put)
+        beat_at = 0.0
+        while True:
+            try:
+                message = self._inbox.get(timeout=max(0.0, beat_at - time.monotonic()))
+            except queue.Empty:
+                message = None
+            if isinstance(message, Stop):
+                break
+            if message is not None:
+                self._take(message)
+            if time.monotonic() >= beat_at:
+                self._say(Beat())
+                beat_at = time.monotonic() + BEAT_SECONDS
+        self._wind_up()
+
+    def _take(self, message: Report | Connected | Heard | Gone) -> None:
+        match message:
+            case Connected(line):
+                self._greet(line)
+            case Gone(line):
+                if line is self._line:
+                    self._line = None
+                    _log.info("daemon.bridge_lost kept=%d", len(self._outbox.numbers()))
+            case Heard(line, said):
+                if line is self._line:
+                    self._obey(said)
+            case ImageReport() | ImageFailureReport() | AttemptReport():
+                self._keep(message)
+            case _:
+                self._mention(message)
+
+    def _greet(self, line: Line) -> None:
+        if self._line is not None:
+            self._line.close()
+        self._line = line
+        self._waiting = deque(self._outbox.numbers())
+        self._in_flight.clear()
+        _log.info("daemon.bridge_connected kept=%d attempts=%d", len(self._waiting), len(self._held))
+        self._say(Hello(self._worker_id, self._renderer.facts, frozenset(self._held)))
+        self._say(Told(self._residency))
+        if self._device.reason:
+            self._say(Told(self._device))
+        self._offer()
+
+    def _obey(self, said: Message) -> None:
+        match said:
+            case Assignment(key):
+                if key not in self._held:
+                    self._held.add(key)
+                    self._renderer.render(said)
+            case Cancel(key):
+                self._renderer.cancel(key)
+            case Release(key):
+                self._renderer.release(key)
+            case Acknowledge(number):
+                self._in_flight.pop(number, None)
+                ended = self._outbox.remove(number)
+                if ended is not None:
+                    self._held.discard(ended)
+                self._offer()
+
+    def _keep(self, report: KeptReport) -> None:
+        try:
+            self._waiting.append(self._outbox.put(report))
+        except OutboxFullError as error:
+            # The rest of the attempt is given back, and the image with it.
+            _log.error("daemon.image_dropped index=%s reason=%r", getattr(report, "index", None), str(error))
+            self._renderer.release(report.key)
+        self._offer()
+
+    def _mention(self, report: Report) -> None:
+        if isinstance(report, DeviceReport):
+            self._device = report
+        elif isinstance(report, ResidencyReport):
+            self._residency = report
+        elif self._line is not None and self._line.backlog > BACKLOG:
+            return
+        self._say(Told(report))
+
+    def _offer(self) -> None:
+        """Sends what is kept, as far as the window allows."""
+        while (
+            self._line is not None
+            and self._waiting
+            and len(self._in_flight) < WINDOW_COUNT
+            and sum(self._in_flight.values()) < WINDOW_BYTES
+        ):
+            number = self._waiting.popleft()
+            data = self._outbox.get(number)
+            if data is not None:
+                self._in_flight[number] = len(data)
+                self._line.send(data)
+
+    def _say(self, message: FromDaemon) -> None:
+        if self._line is not None:
+            self._line.send(encode(message))
+
+    def _end_attempts(self, reason: str) -> None:
+        """Says of every attempt that is held and not rendered any more that it is over."""
+        unended: Collection[AttemptKey] = self._held - self._outbox.ended()
+        for key in sorted(unended):
+            self._keep(AttemptReport(key, AttemptState.ABANDONED, reason))
+
+    def _wind_up(self) -> None:
+        self._renderer.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        is_ended = False
+        while not is_ended or (self.has_bridge and self._outbox.numbers()):
+            try:
+                # What the renderer said last comes first, then the ends of what it was stopped in.
+                message = self._inbox.get(timeout=max(0.0, deadline - time.monotonic()) if is_ended else 0.0)
+            except queue.Empty:
+                if is_ended:
+                    break
+                is_ended = True
+                self._end_attempts("the worker was stopped")
+                continue
+            if not isinstance(message, Stop):
+                self._take(message)
+        self._say(Farewell("it was stopped"))
+        if self._line is not None:
+            self._line.close(flush=True)
+        _log.info("daemon.stopped kept=%d", len(self._outbox.numbers()))

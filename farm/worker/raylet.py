@@ -1,0 +1,130 @@
+"""Keeps this machine's Ray node alive: started when Ray's head can be reached, and again whenever it is of no use.
+
+What Ray says of its own health is not relied on. A node is made anew when its process ends, when the head was gone in
+between (the new head does not know it), and when no bridge has come over it for long, whatever the reason.
+"""
+
+import logging
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from farm.carrier.node import NodeChild, NodeSettings, Stop, start_node
+
+LOOK_SECONDS = 0.5
+"""Between two looks at the head; less than it takes a head to be started again."""
+
+LONELY_SECONDS = 20.0
+"""A node over which no bridge has come for so long is made anew."""
+
+_CONNECT_SECONDS = 1.0
+_STOP_SECONDS = 5.0
+_BACK_OFF = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+_log = logging.getLogger(__name__)
+
+
+class Raylet:
+    """The Ray node of a worker, supervised on a thread of its own.
+
+    Args:
+        address: Where Ray's head listens, HOST:PORT.
+        environment: Variables for Ray's processes.
+        has_bridge: Says whether the coordinator reaches the daemon.
+    """
+
+    def __init__(self, address: str, environment: Mapping[str, str], has_bridge: Callable[[], bool]) -> None:
+        self._settings = NodeSettings(address, is_head=False, environment=environment)
+        self._has_bridge = has_bridge
+        self._happened: queue.SimpleQueue[tuple[str, NodeChild | None]] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="raylet", daemon=True)
+        self._child: NodeChild | None = None
+        self._head_was_gone = False
+        self._failures = 0  # since a bridge came
+        self._start_at = 0.0
+        self._lonely_at: float | None = None  # None: the node is not up yet
+
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends Ray's processes, within a few seconds."""
+        self._happened.put(("stop", None))
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                what, child = self._happened.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                self._look()
+                continue
+            if what == "stop":
+                self._end_child("the worker stops")
+                return
+            if child is self._child:
+                self._note(what)
+
+    def _note(self, what: str) -> None:
+        if what == "up":
+            self._lonely_at = time.monotonic() + LONELY_SECONDS
+            _log.info("raylet.up address=%s", self._settings.address)
+        else:
+            self._end_child("it ended")
+
+    def _look(self) -> None:
+        head = reach(self._settings.address)
+        self._head_was_gone |= head is False
+        if self._has_bridge():
+            self._failures = 0
+            if self._lonely_at is not None:
+                self._lonely_at = time.monotonic() + LONELY_SECONDS
+        if self._child is None:
+            if head and time.monotonic() >= self._start_at:
+                self._start_child()
+        elif self._head_was_gone:
+            if head:
+                self._failures = 0
+                self._end_child("Ray's head was started again")
+                self._start_child()
+        elif self._lonely_at is not None and time.monotonic() >= self._lonely_at:
+            self._end_child("the coordinator does not come over it")
+
+    def _start_child(self) -> None:
+        self._head_was_gone = False
+        self._lonely_at = None
+        try:
+            self._child = start_node(
+                self._settings,
+                on_up=lambda child: self._happened.put(("up", child)),
+                on_end=lambda child: self._happened.put(("end", child)),
+            )
+        except OSError as error:
+            self._back_off(f"it cannot be started ({error})")
+
+    def _end_child(self, reason: str) -> None:
+        if self._child is not None:
+            how = self._child.stop(Stop(), _STOP_SECONDS)
+            self._child = None
+            self._back_off(f"{reason}; its process {how}")
+
+    def _back_off(self, reason: str) -> None:
+        seconds = _BACK_OFF[min(self._failures, len(_BACK_OFF) - 1)]
+        self._failures += 1
+        self._start_at = time.monotonic() + seconds
+        _log.warning("raylet.ended reason=%r next_in_seconds=%.0f", reason, seconds)
+
+
+def reach(address: str) -> bool | None:
+    """Whether something listens there. False only if that machine says no; None if it says nothing."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return None
+    return True

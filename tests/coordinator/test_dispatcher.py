@@ -1,0 +1,72 @@
+"""What the coordinator tells an engine of reports that workers keep, and what it makes of an engine's own trouble."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from farm.coordinator.engine import Deaf, Reported
+from farm.domain import AttemptState, JobState, WorkerState
+from farm.reports import AttemptReport, ImageFailureReport, ImageReport
+from tests.builders import PROVENANCE, png
+from tests.coordinator.scripted_engine import ScriptedEngine
+from tests.coordinator.test_coordinator import ended, farm, submit
+
+
+async def acknowledged(engine: ScriptedEngine, *numbers: int) -> None:
+    async with asyncio.timeout(5):
+        while not set(numbers) <= set(engine.acknowledged):
+            await asyncio.sleep(0.01)
+
+
+async def test_reports_are_acknowledged_once_they_are_on_disk(tmp_path: Path) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.join()
+        job_id = await submit(coordinator, 1)
+        key = (await engine.next_assignment()).key
+        engine.say(Reported("w", ImageReport(key, 0, png("picture"), PROVENANCE, 0.1), 7))
+        await acknowledged(engine, 7)
+        assert (await coordinator.image(job_id, 0)).committed is not None
+        engine.say(Reported("w", AttemptReport(key, AttemptState.SUCCEEDED), 8))
+        await acknowledged(engine, 8)
+        assert (await ended(coordinator, job_id)).state is JobState.SUCCEEDED
+
+
+async def test_what_is_refused_is_acknowledged_too_so_that_nobody_keeps_it_for_ever(tmp_path: Path) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.join()
+        await submit(coordinator, 1)
+        key = (await engine.next_assignment()).key
+        engine.say(Reported("w", AttemptReport(key, AttemptState.ABANDONED, "lost"), 1))
+        engine.say(Reported("w", ImageReport(key, 0, png("late"), PROVENANCE, 0.1), 2))
+        engine.say(Reported("w", AttemptReport(key, AttemptState.SUCCEEDED), 3))
+        await acknowledged(engine, 1, 2, 3)
+
+
+async def test_what_is_delivered_again_after_a_broken_connection_counts_once(tmp_path: Path) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.join()
+        job_id = await submit(coordinator, 2)
+        assignment = await engine.next_assignment()
+        key, (first, _) = assignment.key, assignment.images[0]
+        for _ in range(5):  # more often than an image may fail
+            engine.say(Reported("w", ImageFailureReport(key, first, "BAD", "it is bad"), 1))
+            engine.say(Reported("w", ImageReport(key, first, png("picture"), PROVENANCE, 0.1), 2))
+        await acknowledged(engine, 1, 2)
+        image = await coordinator.image(job_id, first)
+        assert image.committed is not None
+        assert coordinator.artifact_path(image).read_bytes() == png("picture")
+
+
+async def test_silence_costs_a_worker_nothing_while_the_engine_is_deaf_but_for_workers_that_it_hears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.scheduler.scheduler.LEASE_SECONDS", 0.4)
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.join("unheard")
+        engine.join("silent")
+        for _ in range(10):
+            engine.say(Deaf(frozenset({"silent"})))
+            await asyncio.sleep(0.1)
+        states = {worker.worker_id: worker.state for worker in await coordinator.workers()}
+        assert states == {"unheard": WorkerState.ACTIVE, "silent": WorkerState.OFFLINE}
