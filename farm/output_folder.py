@@ -72,14 +72,19 @@ class OutputFolder:
             file = file_name(image.index) if image.sha256 else None
             entry = {"index": image.index, "file": file, "prompt": image.spec.prompt, **to_plain(image)}
             self._manifest.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
-            if file is not None and len(self._cells) < MAX_CELLS:
-                self._cells.append(Cell(self._folder / file, image.spec.prompt))
+            if len(self._cells) < MAX_CELLS:
+                self._cells.append(Cell(self._folder / file if file else None, _settings(image.spec)))
 
     def draw_sheet(self) -> None:
         """Draws the contact sheet of what was recorded; without an image there is none."""
-        if self._cells:
+        if any(cell.file for cell in self._cells):
             with _replacing(self._folder / CONTACT_SHEET) as file:
                 draw_contact_sheet(self._cells).save(file, format="PNG")
+
+
+def _settings(spec: job_pb2.ImageSpec) -> dict[str, str]:
+    """What an image was made with, in words; whole numbers without a point."""
+    return {field.name: f"{value:g}" if isinstance(value, float) else str(value) for field, value in spec.ListFields()}
 
 
 @contextlib.contextmanager
