@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -90,7 +90,7 @@ class Catalogue:
     def _scan(self) -> tuple[dict[str, Model], dict[str, PackageError]]:
         models: dict[str, Model] = {}
         problems: dict[str, PackageError] = {}
-        for folder in self._folders():
+        for folder in self._folders(problems):
             name = _model_name(folder)
             if name in models:
                 problems[name] = PackageError(
@@ -104,14 +104,15 @@ class Catalogue:
         self._digests.save()
         return models, problems
 
-    def _folders(self) -> list[Path]:
-        return [
-            folder
-            for root in self._roots
-            if root.is_dir()
-            for folder in sorted(root.iterdir())
-            if folder.is_dir() and not folder.name.startswith(".")
-        ]
+    def _folders(self, problems: dict[str, PackageError]) -> Iterator[Path]:
+        for root in self._roots:
+            try:
+                folders = sorted(root.iterdir()) if root.is_dir() else []
+                yield from (folder for folder in folders if folder.is_dir() and not folder.name.startswith("."))
+            except OSError as error:
+                problems[str(root)] = PackageError(
+                    f"{root} cannot be read ({error.strerror}), so the models in it cannot be used; mend its rights"
+                )
 
     def _read_model(self, folder: Path, name: str) -> Model:
         manifest = read_manifest(folder)

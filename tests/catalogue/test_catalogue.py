@@ -262,3 +262,10 @@ def test_listing_needs_no_heavy_library() -> None:
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert time.perf_counter() - started < 20
     assert not {"coremltools", "numpy", "torch", "transformers"} & set(output.split())
+
+
+def test_a_folder_of_models_that_cannot_be_read_is_a_problem_and_no_obstacle(tmp_path: Path) -> None:
+    unreadable = tmp_path / ("x" * 300)
+    catalogue = Catalogue([SHAPES.parent, unreadable], tmp_path / "digests.json")
+    assert [model.name for model in catalogue.models()] == ["shapes"]
+    assert "cannot be read (File name too long)" in catalogue.problems()[str(unreadable)].message
