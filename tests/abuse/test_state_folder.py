@@ -1,0 +1,134 @@
+"""State folders and ports that cannot be used: the coordinator says why in a paragraph and leaves all as it is."""
+
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from farm import Client, Job
+from farm.domain import JobState
+from farm.errors import DiskFullError
+from tests.abuse.processes import CoordinatorProcess, coordinator, farm
+from tests.cli.processes import eventually
+
+
+def refused(state: Path, address: str = "127.0.0.1:0", before: tuple[str, ...] = ()) -> str:
+    """What a coordinator says that does not start."""
+    code, out, err = farm("coordinator", "--address", address, "--state", str(state), "--null-renderer", before=before)
+    assert (code, out) == (1, "")
+    assert "Error: " in err
+    assert "Traceback" not in err
+    return err.partition("Error: ")[2]
+
+
+def test_a_state_folder_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with coordinator(tmp_path / "state", "--null-renderer") as process, Client(process.address) as client:
+        name = client.submit("a red circle").name
+        client.job(name).wait()
+    journal = tmp_path / "state" / "journal.sqlite3"
+    with closing(sqlite3.connect(journal)) as sql:
+        (version,) = sql.execute("PRAGMA user_version").fetchone()
+        sql.execute("PRAGMA user_version = 9999")
+    assert "of version 9999" in refused(tmp_path / "state")
+    with closing(sqlite3.connect(journal)) as sql:
+        sql.execute(f"PRAGMA user_version = {version}")
+    with coordinator(tmp_path / "state", "--null-renderer") as process, Client(process.address) as client:
+        assert client.job(name).state is JobState.SUCCEEDED
+
+
+def test_a_journal_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    journal = tmp_path / "state" / "journal.sqlite3"
+    journal.write_bytes(b"a render farm " * 1000)
+    assert f"{journal} cannot be opened" in refused(tmp_path / "state")
+    assert journal.read_bytes() == b"a render farm " * 1000
+
+
+def test_a_port_in_use_is_refused_and_the_state_folder_is_free_again(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        assert f"Something listens on {address} already" in refused(tmp_path / "state", address)
+    with coordinator(tmp_path / "state", "--null-renderer") as process, Client(process.address) as client:
+        assert client.submit("a red circle").wait() is JobState.SUCCEEDED
+
+
+def test_a_second_coordinator_on_a_state_folder_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    with coordinator(tmp_path / "state", "--null-renderer") as process, Client(process.address) as client:
+        assert "Another coordinator uses the state folder" in refused(tmp_path / "state")
+        assert client.submit("a red circle").wait() is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("journal_is_there", [False, True])
+def test_a_state_folder_without_permission_is_refused_by_name(tmp_path: Path, journal_is_there: bool) -> None:
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can become another user, and does it with setpriv")
+    state = tmp_path / "state"
+    if journal_is_there:
+        with coordinator(state, "--null-renderer"):
+            pass
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    assert f"The state folder {state} cannot be used (Permission denied)" in refused(state, before=nobody)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 32 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can mount a small disk, and not in every container")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@contextmanager
+def filled(disk: Path, leaving: int) -> Iterator[None]:
+    """Takes all of a disk but so many bytes, as another program would."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while shutil.disk_usage(disk).free > leaving:
+            file.write(b"x" * 4096)
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+@contextmanager
+def working(state: Path, count: int, *options: str) -> Iterator[tuple[CoordinatorProcess, Job]]:
+    """A farm in the middle of a job, which must have succeeded afterwards, every image of it."""
+    with coordinator(state, *options) as process, Client(process.address) as client:
+        job = client.submit(["a red circle"] * count, steps=4)
+        assert eventually(lambda: job.refresh().message.succeeded_count > 4)
+        yield process, job
+        assert eventually(lambda: job.refresh().state is not JobState.PAUSED, seconds=10)
+        assert job.wait() is JobState.SUCCEEDED
+        assert {image.index for image in job.images() if image.sha256} == set(range(count))
+
+
+def test_on_a_full_disk_jobs_pause_with_the_reason_and_go_on_by_themselves_when_there_is_room(small_disk: Path) -> None:
+    with working(small_disk / "state", 100) as (process, job):
+        with filled(small_disk, leaving=1 << 20), Client(process.address) as client:
+            assert eventually(lambda: job.refresh().state is JobState.PAUSED)
+            assert "1 MB are kept" in job.message.reason
+            assert "it goes on by itself" in job.message.reason
+            with pytest.raises(DiskFullError):
+                client.submit("a red circle")
+        assert job.message.succeeded_count < 100
+
+
+def test_a_farm_whose_disk_was_filled_to_the_last_byte_waits_and_loses_nothing(small_disk: Path) -> None:
+    with working(small_disk / "state", 3000, "--null-renderer") as (process, _), filled(small_disk, leaving=0):
+        assert eventually(lambda: "no room on the disk for the journal" in process.log.read_text())
+        assert process.process.poll() is None
