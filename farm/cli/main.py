@@ -20,6 +20,7 @@ COMMANDS = {
     "up": ("farm.cli.serve:up", "Start a farm on this machine and say how to use it."),
     "coordinator": ("farm.cli.serve:coordinator", "Run the coordinator in the foreground."),
     "submit": ("farm.cli.submit:submit", "Submit prompts, or a file of them."),
+    "render": ("farm.cli.render:render", "Render an image again from its file, and compare."),
     "jobs": ("farm.cli.jobs:jobs", "List jobs."),
     "watch": ("farm.cli.jobs:watch", "Follow a job to its end."),
     "pull": ("farm.cli.jobs:pull", "Fetch a job's images into a folder."),

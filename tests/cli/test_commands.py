@@ -4,39 +4,15 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from farm.cli.main import COMMANDS, main
+from farm.cli.main import COMMANDS
 from farm.domain import SAMPLERS
-from tests.running_farm import RunningFarm, running_farm
-
-
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
-    with running_farm(tmp_path_factory.mktemp("farm") / "state", failures={3: 1000}) as running:
-        yield running
-
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(farm: RunningFarm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command against the farm and gives its exit code, output and errors."""
-    monkeypatch.setenv("FARM_ADDRESS", farm.address)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.out + captured.err
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
+from tests.cli.conftest import Run
+from tests.running_farm import running_farm
 
 
 def submitted(run: Run, *arguments: object) -> Any:

@@ -1,0 +1,193 @@
+"""`farm render --from`: an image again, from what its file says of how it was made."""
+
+import dataclasses
+import enum
+import io
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from farm.cli.options import address_option, json_option
+from farm.cli.output import console, print_json
+from farm.cli.progress import follow
+from farm.client import Client, Job
+from farm.diffusion.png import ImageRecord, read_provenance
+from farm.domain import ImageSpec, Pin, Provenance
+from farm.errors import FarmError, ImageFailedError, InvalidRequestError
+
+PINNINGS: Sequence[tuple[str, ...]] = (
+    ("model_digest", "attention", "runtime", "compute_unit"),
+    ("model_digest", "attention", "runtime"),
+    ("model_digest", "attention"),
+    ("runtime", "compute_unit"),
+    ("runtime",),
+    (),
+)
+"""What of an image's provenance its job is pinned to: the first of these that the farm can do."""
+
+IMPOSSIBLE = frozenset({"PINNED_AWAY", "LACKS_MODEL", "LACKS_SIZE", "LACKS_VARIANT", "LACKS_MEMORY"})
+"""Why a job will never run on a worker as it is, as `ExplainJob` says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How far two images agree.
+
+    Attributes:
+        psnr: Peak signal-to-noise ratio in decibels, of 8-bit channels; infinite where the pixels are the same.
+        largest: The largest difference in a channel, of 255.
+    """
+
+    psnr: float
+    largest: int
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  farm render --from out/demo/000003.png
+  farm render --from out/demo/000003.png --out again.png --json"""
+)
+@click.option(
+    "--from",
+    "file",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="IMAGE.png",
+    help="An image that a farm rendered.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Keep the new image here.")
+@address_option
+@json_option
+def render(file: Path, out: Path | None, address: str, as_json: bool) -> None:
+    """Render an image again from what its file says, and say whether the pixels agree.
+
+    The farm is pinned to the same model digest, attention variant, runtime and compute unit, as far as it has them;
+    what differs nevertheless is listed. The exit code is 0 if every pixel is the same and 1 if not.
+    """
+    png = file.read_bytes()
+    record = read_provenance(png)
+    if record.init_image_sha256:
+        raise FarmError(f"{file} was made from another picture, which it does not hold, so it cannot be made again.")
+    with Client(address) as client:
+        job, pinned = submit_again(client, record, f"again {file.name}")
+        follow(job, console(error=True))
+        again = _result(job)
+    if out is not None:
+        out.write_bytes(again)
+    comparison = compare(png, again)
+    here = read_provenance(again).provenance
+    differences = dict(provenance_differences(record.provenance, here))
+    if as_json:
+        print_json(
+            {
+                "job": job.name,
+                "agrees": comparison is not None and comparison.largest == 0,
+                "psnr": comparison.psnr if comparison and comparison.largest else None,
+                "pinned": list(pinned),
+                "differences": {name: {"file": there, "farm": here} for name, (there, here) in differences.items()},
+            }
+        )
+    else:
+        click.echo(describe(comparison))
+        for name in PINNINGS[0]:
+            if name not in pinned:
+                click.echo(f"It was not pinned to its {name}, which no worker here can give together with the rest.")
+        for name, (before, now) in differences.items():
+            click.echo(f"  {name}: {before or 'none'} in the file, {now or 'none'} here")
+    sys.exit(0 if comparison and comparison.largest == 0 else 1)
+
+
+def submit_again(client: Client, record: ImageRecord, display_name: str) -> tuple[Job, tuple[str, ...]]:
+    """Submits an image again, pinned as closely as the farm can; gives the job and what it is pinned to.
+
+    Raises:
+        FarmError: The farm cannot render it at all.
+    """
+    fields = (field.name for field in dataclasses.fields(ImageSpec))
+    spec = ImageSpec(**{name: getattr(record.spec, name) for name in fields})
+    refusal: FarmError | None = None
+    for names in PINNINGS:
+        pin = Pin(**{name: getattr(record.provenance, name) for name in names})
+        try:
+            job = client.submit([spec], model=record.provenance.model, display_name=display_name, pin=pin)
+        except FarmError as error:
+            if not _is_about_pin(error):
+                raise
+            refusal = error
+            continue
+        whys = job.explain().workers
+        if not whys or any(why.reason not in IMPOSSIBLE for why in whys):
+            return job, names
+        refusal = FarmError("No worker of this farm can render it: " + "; ".join(why.detail for why in whys) + ".")
+        job.cancel().wait()
+        job.delete()
+    assert refusal is not None
+    raise refusal
+
+
+def _is_about_pin(error: FarmError) -> bool:
+    """Whether it is the pin that the farm refuses."""
+    if isinstance(error, InvalidRequestError):
+        return all(field.startswith("spec.pin.") for field in error.violations)
+    return error.reason == "JOB_INFEASIBLE"
+
+
+def _result(job: Job) -> bytes:
+    """The image's file.
+
+    Raises:
+        ImageFailedError: It could not be rendered.
+    """
+    for page in job.list_images():
+        for image in page:
+            if image.sha256:
+                return job.png(image.index)
+            raise ImageFailedError(f"{job.name} did not make the image: {image.error.message or job.message.reason}")
+    raise ImageFailedError(f"{job.name} has no image.")
+
+
+def compare(first: bytes, second: bytes) -> Comparison | None:
+    """How far two PNGs agree; None if they are not of one size."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = []
+    for png in (first, second):
+        with Image.open(io.BytesIO(png)) as image:
+            pixels.append(np.asarray(image.convert("RGB"), np.float64))
+    if pixels[0].shape != pixels[1].shape:
+        return None
+    difference = pixels[0] - pixels[1]
+    error = float(np.mean(difference**2))
+    return Comparison(10 * math.log10(255**2 / error) if error else math.inf, int(np.abs(difference).max()))
+
+
+def describe(comparison: Comparison | None) -> str:
+    """The comparison in a sentence."""
+    if comparison is None:
+        return "The images are not of the same size."
+    if comparison.largest == 0:
+        return "The pixels agree, every one."
+    return f"The pixels differ: PSNR {comparison.psnr:.1f} dB, by {comparison.largest} of 255 at most."
+
+
+def provenance_differences(there: Provenance, here: Provenance) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yields by name what two images say differently of how they were made."""
+    first, second = _told(there), _told(here)
+    for name in dict.fromkeys([*first, *second]):
+        pair = (first.get(name, ""), second.get(name, ""))
+        if pair[0] != pair[1]:
+            yield name, pair
+
+
+def _told(provenance: Provenance) -> dict[str, str]:
+    """A provenance in words, by name."""
+    fields = dataclasses.asdict(provenance)
+    versions = fields.pop("versions")
+    told = {name: value.value if isinstance(value, enum.Enum) else str(value) for name, value in fields.items()}
+    return told | {f"version of {library}": version for library, version in versions.items()}
