@@ -74,6 +74,18 @@ class ModelNotFoundError(FarmError):
     reason = "MODEL_NOT_FOUND"
 
 
+class InfeasibleJobError(FarmError):
+    """No worker that the farm knows can ever render the job."""
+
+    reason = "JOB_INFEASIBLE"
+
+
+class ScenarioError(FarmError):
+    """A file that describes a fleet, a workload or faults to simulate is wrong."""
+
+    reason = "SCENARIO_INVALID"
+
+
 class WrongStateError(FarmError):
     """The job or worker is in a state that does not allow what was asked."""
 

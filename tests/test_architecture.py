@@ -16,6 +16,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "reports": {"domain"},
     "scheduler": {"reports"},
+    "simulator": {"reports", "scheduler"},
     "mil": set(),
     "runtime": {"mil"},
     "diffusion": {"reports", "runtime.base"},
@@ -47,6 +48,7 @@ LIBRARIES: dict[str, set[str]] = {
     "diffusers": {"convert"},
     "transformers": {"diffusion", "convert"},
     "click": {"cli"},
+    "highspy": {"scheduler.lp"},
     "ray": {"carrier.node_process", "coordinator.ray_driver"},
     "rich": {"cli"},
 }

@@ -30,6 +30,8 @@ CODES: Mapping[type[errors.FarmError], grpc.StatusCode] = {
     errors.ImageNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.WorkerNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.InfeasibleJobError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ScenarioError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.WrongStateError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StaleAttemptError: grpc.StatusCode.ABORTED,
     errors.ArtifactError: grpc.StatusCode.DATA_LOSS,

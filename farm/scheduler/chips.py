@@ -6,6 +6,7 @@ regularities carry the table: on the GPU, seconds times GPU cores is nearly the 
 Engine, the seconds are. Generations from M3 on are extrapolated, but for one pair.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -57,6 +58,7 @@ def prior_seconds(facts: WorkerFacts, unit: ComputeUnit, width: int, height: int
     return choices[unit] * scale
 
 
+@functools.cache
 def _generation(chip: str) -> int:
     """1 for "Apple M1 Max", and so on; a chip too new counts as the newest that is known, any other as an M1."""
     found = re.search(r"\bM(\d+)\b", chip)

@@ -43,7 +43,7 @@ def fluid_ends(
     ends = {
         job_id: now + seconds
         for job_id, job in state.jobs.items()
-        if job.attempts and job.is_active and (seconds := _in_flight(state, job, ways, now))
+        if job.attempts and job.is_active and not job.is_runnable and (seconds := _in_flight(state, job, ways, now))
     }
     before = 0.0
     for level in levels:

@@ -14,10 +14,7 @@ from farm.scheduler.plan import GroupKey, Late, Level, Plan, Queue, Way
 from farm.scheduler.state import FarmState, Group, Kind, LiveJob, Worker
 
 PLAN_SECONDS = 1.0
-"""The LP is solved at most so often."""
-
-TAIL_SECONDS = 1.0
-"""While workers are idle beside others that render, the plan is made anew so often."""
+"""The LP is solved at most so often; and so often while workers are idle beside others that render."""
 
 REFRESH_SECONDS = 10.0
 """A plan is made anew after so long though nothing has changed but what remains."""
@@ -44,7 +41,8 @@ def due_time(state: FarmState) -> float | None:
     if state.is_stale:
         return state.plan.time + state.plan.interval
     is_tail = bool(state.vacant[0]) and any(group.occupied for group in state.groups.values())
-    return state.plan.time + max(state.plan.interval, TAIL_SECONDS if is_tail else REFRESH_SECONDS)
+    wait = PLAN_SECONDS if is_tail or state.is_shifted else REFRESH_SECONDS
+    return state.plan.time + max(state.plan.interval, wait)
 
 
 def make_plan(state: FarmState, now: float) -> Plan:

@@ -4,7 +4,7 @@ import math
 
 from farm.scheduler.cost import UNSURE
 from farm.scheduler.plan import GroupKey, Level, Plan, Queue, Way
-from farm.scheduler.state import Attempt, FarmState, Group, LiveJob
+from farm.scheduler.state import DEPTH, Attempt, FarmState, Group, LiveJob, Place
 
 TASK_SECONDS = 30.0
 """A task is cut to about this much work: little is lost with a worker, and nothing is spent on placing."""
@@ -24,27 +24,28 @@ GAIN = 0.9
 """A second worker must be thought to end a task within this part of the time that the first one still takes."""
 
 
-def choose(state: FarmState, plan: Plan, key: GroupKey, depth: int) -> tuple[LiveJob, Way, int] | None:
-    """The job that a worker of a group gets, with what it renders it, and how many images; None for none now.
+def choose(state: FarmState, plan: Plan, place: Place) -> tuple[LiveJob, Way, int] | None:
+    """The job that a worker gets, with what it renders it, and how many images; None for none now.
 
     Args:
         state: The farm.
         plan: The newest plan.
-        key: The rate group.
-        depth: Attempts that the worker holds.
+        place: The worker's rate group, how many attempts it holds, and the kind of the newest.
     """
-    group = state.groups[key]
+    key, group = place.group, state.groups[place.group]
     for level in plan.levels:
         shares = level.shares.get(key, {})
-        best: tuple[tuple[bool, float], LiveJob, Way, float] | None = None
+        best: tuple[tuple[bool, bool, float], LiveJob, Way, float] | None = None
         for number, queue in level.queues.items():
             way = plan.ways.get((key[0], number))
             if way is None or (job := _first(state, queue)) is None:
                 continue
             left = job.kind.unsettled / level.rates[number]
-            if not _ends_in_time(group, way, depth, left + level.quickest[number]):
+            load = 0.0 if number == place.kind else group.load_seconds(way)
+            # Slow workers sit out the tail, where an image that they begin would be the last.
+            if group.seconds(way) * (place.depth + 1) + load > left + level.quickest[number]:
                 continue
-            rank = _rank(group, level, number, way, shares.get(number, 0.0))
+            rank = _rank(group, level, number, way, shares.get(number, 0.0), _stays(group, place, number, way))
             if best is None or rank > best[0]:
                 best = rank, job, way, left
         if best is not None:
@@ -65,23 +66,20 @@ def _first(state: FarmState, queue: Queue) -> LiveJob | None:
     return None if least is None else least[1]
 
 
-def _ends_in_time(group: Group, way: Way, depth: int, left: float) -> bool:
-    """Whether a worker would be done with one more image before the others could have rendered it.
-
-    Slow workers sit out the tail, where an image that they begin would be the last.
-    """
-    return group.seconds(way) * (depth + 1) + group.load_seconds(way) <= left
+def _stays(group: Group, place: Place, number: int, way: Way) -> bool:
+    """Whether a worker would go on with the model that it will have loaded when its turn comes."""
+    return number == place.kind if place.kind is not None else way.offer.model in group.residents
 
 
-def _rank(group: Group, level: Level, number: int, way: Way, share: float) -> tuple[bool, float]:
+def _rank(group: Group, level: Level, number: int, way: Way, share: float, stays: bool) -> tuple[bool, bool, float]:
     """Sorts kinds of jobs for a group: what the plan has it work on first, then what it is comparatively best at.
 
-    Of what is planned, it is whatever is furthest behind its share; a loaded model is worth one worker.
+    Of what is planned, it is whatever is furthest behind its share. Staying with a model outweighs that the worker
+    counts as one that works on it already, so nobody changes models for the sake of a fraction.
     """
     if share > 0:
-        loaded = 1.0 if way.offer.model in group.residents else 0.0
-        return True, share * group.count - group.occupied.get(number, 0) + loaded
-    return False, level.prices[number] / group.seconds(way)
+        return True, True, share * group.count - group.occupied.get(number, 0) + (DEPTH if stays else 0)
+    return False, stays, level.prices[number] / group.seconds(way)
 
 
 def _task_size(group: Group, way: Way, left: float) -> int:
@@ -95,8 +93,14 @@ def choose_late(state: FarmState, plan: Plan, key: GroupKey, worker_id: str, now
 
     The first valid image counts, whoever brings it; the task's other attempt ends with its last image.
     """
+    if not plan.late:
+        return None
     group = state.groups[key]
+    kinds = {late.kind for late in plan.late[:CANDIDATES]}
+    least = min((group.seconds(way) for kind in kinds if (way := plan.ways.get((key[0], kind)))), default=math.inf)
     for late in plan.late[:CANDIDATES]:
+        if least > GAIN * (late.finish - now):
+            return None  # what follows ends even earlier
         job = state.jobs.get(late.key.job_id)
         attempt = job.attempts.get(late.key.number) if job else None
         way = plan.ways.get((key[0], late.kind))

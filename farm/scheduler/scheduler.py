@@ -96,7 +96,9 @@ def _placements(state: FarmState, plan: Plan, now: float) -> Iterator[ev.Attempt
 
 def _placement(state: FarmState, plan: Plan, key: GroupKey, depth: int, now: float) -> ev.AttemptStarted | None:
     worker_id = next(iter(state.groups[key].vacant[depth]))
-    if state.runnable and (choice := choose(state, plan, key, depth)) is not None:
+    place = state.workers[worker_id].place
+    assert place is not None, "only ACTIVE workers are vacant"
+    if state.runnable and (choice := choose(state, plan, place)) is not None:
         job, way, size = choice
         first, stop = job.pending.first_run(size)
         return _start(job, job.next_attempt_number, worker_id, way, range(first, stop), now)

@@ -282,11 +282,12 @@ def _worker_seen(state: FarmState, event: ev.WorkerSeen) -> None:
 
 
 def _seen(state: FarmState, worker: Worker, time: float) -> None:
-    worker.is_present, worker.last_seen = True, time
+    was_present, worker.is_present, worker.last_seen = worker.is_present, True, time
+    if not was_present:
+        index_worker(state, worker)
     # Times do not fall, so moving a worker to the end keeps the longest silent one first.
     state.heard.pop(worker.worker_id, None)
     state.heard[worker.worker_id] = time
-    index_worker(state, worker)
 
 
 def _worker_left(state: FarmState, event: ev.WorkerLeft) -> None:
@@ -334,7 +335,7 @@ def _step_done(state: FarmState, event: ev.StepDone) -> None:
 
 
 def _planned(state: FarmState, event: ev.Planned) -> None:
-    state.plan, state.is_stale = event.plan, False
+    state.plan, state.is_stale, state.is_shifted = event.plan, False, False
     for job_id, end in event.plan.ends.items():
         job = state.jobs[job_id]
         if len(job.forecasts) < len(CHECKPOINTS) and job.settled_part >= CHECKPOINTS[len(job.forecasts)]:

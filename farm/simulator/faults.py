@@ -1,0 +1,52 @@
+"""When what goes wrong, and with which Mac: faults as single moments."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from farm.simulator.scenario import Fault, Faults
+
+
+@dataclass(frozen=True, slots=True)
+class Upset:
+    """A moment at which a Mac changes.
+
+    Attributes:
+        time: Seconds after the start.
+        mac: Its number.
+        kind: "slow" to `factor` (1 for its own speed again), "crash", "leave", or "return".
+        factor: How much longer its images take from now on.
+    """
+
+    time: float
+    mac: int
+    kind: Literal["slow", "crash", "leave", "return"]
+    factor: float = 1.0
+
+
+def upsets(faults: Faults, mac_count: int, chance: random.Random) -> Iterator[Upset]:
+    """Yields every moment of every fault, in no order."""
+    for fault in faults.fault:
+        macs = fault.macs or tuple(range(mac_count))
+        for time, mac in _occasions(fault, macs, chance):
+            yield from _moments(fault, time, mac)
+
+
+def _occasions(fault: Fault, macs: tuple[int, ...], chance: random.Random) -> Iterator[tuple[float, int]]:
+    if not fault.every:
+        yield from ((fault.at, mac) for mac in macs)
+        return
+    time = fault.at + chance.expovariate(1 / fault.every)
+    while time < fault.until:
+        yield time, chance.choice(macs)
+        time += chance.expovariate(1 / fault.every)
+
+
+def _moments(fault: Fault, time: float, mac: int) -> Iterator[Upset]:
+    if fault.kind == "crash":
+        yield Upset(time, mac, "crash")
+        return
+    yield Upset(time, mac, "slow", fault.factor) if fault.kind == "slow" else Upset(time, mac, "leave")
+    if fault.seconds:
+        yield Upset(time + fault.seconds, mac, "slow" if fault.kind == "slow" else "return")

@@ -1,0 +1,88 @@
+"""What is kept of a run while it goes on: little, so that a million images cost no memory."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from farm.scheduler import events as ev
+from farm.scheduler.forecast import Eta
+from farm.scheduler.state import LiveJob
+from farm.simulator.mac import Mac
+
+BIN_SECONDS = 10.0
+"""Width of a bin of throughput."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An image's time on a Mac."""
+
+    mac: int
+    start: float
+    stop: float
+    job_id: str
+
+
+@dataclass(slots=True)
+class JobRecord:
+    """What became of a job; times in seconds after the start of the run."""
+
+    submitter: str
+    image_count: int
+    create_time: float
+    start_time: float | None = None
+    end_time: float | None = None
+    quotes: list[Eta] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Records:
+    """A run's records.
+
+    Attributes:
+        keep_spans: Whether spans are kept.
+        jobs: By id, in the order of submission.
+        spans: Each image's time, if kept.
+        bins: Images by chip and bin of time.
+        hours: Work in megapixel-steps by submitter and hour.
+        unquoted: Live jobs whose end is to be foretold at the next plan: when new, and when half done.
+        wasted: Images that came second.
+        stale: Further reports that came too late to count.
+        last_commit: When the last image was committed.
+    """
+
+    keep_spans: bool = False
+    jobs: dict[str, JobRecord] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
+    bins: Counter[tuple[str, int]] = field(default_factory=Counter)
+    hours: dict[tuple[str, int], float] = field(default_factory=dict)
+    unquoted: set[str] = field(default_factory=set)
+    wasted: int = 0
+    stale: int = 0
+    last_commit: float = 0.0
+
+    def opened(self, event: ev.JobOpened) -> None:
+        """Takes in a job."""
+        self.jobs[event.job_id] = JobRecord(event.submitter, event.image_count, event.time)
+        self.unquoted.add(event.job_id)
+
+    def committed(self, mac: Mac, job: LiveJob, start: float, stop: float) -> None:
+        """Takes in an image."""
+        self.last_commit = stop
+        self.bins[mac.facts.chip, int(stop // BIN_SECONDS)] += 1
+        hour = (job.submitter, int(stop // 3600))
+        self.hours[hour] = self.hours.get(hour, 0.0) + job.kind.work
+        if job.succeeded_count == (job.image_count + 1) // 2 and job.image_count > 1:
+            self.unquoted.add(job.job_id)
+        if self.keep_spans:
+            self.spans.append(Span(mac.number, start, stop, job.job_id))
+
+    def quote(self, job_id: str, quote: Eta) -> None:
+        """Takes in when a job was said to end."""
+        self.jobs[job_id].quotes.append(quote)
+        self.unquoted.discard(job_id)
+
+    def ended(self, event: ev.JobEnded) -> None:
+        """Takes in a job's end."""
+        record = self.jobs[event.job_id]
+        record.start_time, record.end_time = event.start_time, event.time
+        self.unquoted.discard(event.job_id)

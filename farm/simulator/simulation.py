@@ -1,0 +1,318 @@
+"""Runs the farm's own scheduler over simulated Macs: a heap of what is due in place of a clock."""
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from farm.domain import (
+    AttemptKey,
+    AttemptState,
+    ComputeUnit,
+    ImageSpec,
+    JobSpec,
+    Pin,
+    Provenance,
+)
+from farm.errors import StaleAttemptError
+from farm.reports import AttemptReport, ImageFailureReport, Report
+from farm.scheduler import events as ev
+from farm.scheduler.eta import eta
+from farm.scheduler.scheduler import decide, judge, next_deadline
+from farm.scheduler.state import FarmState
+from farm.scheduler.transitions import apply
+from farm.simulator.faults import Upset, upsets
+from farm.simulator.mac import Held, Mac
+from farm.simulator.records import Records
+from farm.simulator.scenario import NO_FAULTS, POLICIES, Faults, Fleet, Jobs, Workload
+from farm.simulator.speeds import MODELS, VARIANTS, Speed, chip_facts, measurement, speeds
+
+BEAT_SECONDS = 5.0
+"""Between two heartbeats; less often than a real worker's, as all that matters is that it is within the lease."""
+
+PATIENCE_SECONDS = 6 * 3600.0
+"""A farm in which nothing is committed for so long, with nothing more to come, will never end."""
+
+
+class Simulation:
+    """One run.
+
+    Args:
+        fleet: The Macs.
+        workload: The jobs.
+        faults: What goes wrong.
+        seed: Of all chance.
+        policy: A key of `POLICIES`.
+        keep_spans: Whether to keep every image's time, for a Gantt chart.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        workload: Workload,
+        faults: Faults = NO_FAULTS,
+        *,
+        seed: int = 0,
+        policy: str = "best",
+        keep_spans: bool = False,
+    ) -> None:
+        self.state = FarmState()
+        self.fleet = fleet
+        self.faults = faults
+        self.now = 0.0
+        self._chance = random.Random(seed)  # noqa: S311 - it draws speeds and faults, not secrets
+        self._due: list[tuple[float, int, Mac | Callable[[], None], int]] = []
+        self._count = 0
+        self.macs = _macs(fleet, POLICIES[policy], self._chance)
+        self.joins = [macs.join_at for macs in fleet.mac for _ in range(macs.count)]
+        self._by_name = {mac.worker_id: mac for mac in self.macs}
+        self.arrivals = _arrivals(workload, self._chance)
+        self.upsets = list(upsets(faults, len(self.macs), self._chance))
+        self.records = Records(keep_spans)
+        self._provenances: dict[tuple[str, str], Provenance] = {}
+        self._to_come = len(self.arrivals)
+
+    def run(self) -> Records:
+        """Runs until every job has ended, or nothing can happen any more."""
+        for mac, time in zip(self.macs, self.joins, strict=True):
+            self._at(time, lambda mac=mac: self._join(mac))  # type: ignore[misc]  # mypy takes no default in a lambda
+        for opened in self.arrivals:
+            self._at(opened.time, lambda opened=opened: self._open(opened))  # type: ignore[misc]  # as above
+        for upset in self.upsets:
+            self._at(upset.time, lambda upset=upset: self._upset(upset))  # type: ignore[misc]  # as above
+        self._at(BEAT_SECONDS, self._beat)
+        while self._to_come or self.state.jobs:
+            self._turn()
+            if not self._to_come and self.now - self.records.last_commit > PATIENCE_SECONDS:
+                break
+        return self.records
+
+    def _turn(self) -> None:
+        """Lets happen all that is due next, at one moment, then what the scheduler decides."""
+        due, deadline = self._due, next_deadline(self.state)
+        moment = due[0][0]
+        if deadline is not None and deadline < moment:
+            self.now = max(self.now, deadline)
+        else:
+            self.now = moment
+            while due and due[0][0] == moment:
+                _, _, target, epoch = heapq.heappop(due)
+                if not isinstance(target, Mac):
+                    target()
+                elif target.epoch == epoch:
+                    self._advance(target)
+        for event in decide(self.state, self.now):
+            self._happen(event)
+
+    def _at(self, time: float, target: Mac | Callable[[], None], epoch: int = 0) -> None:
+        self._count += 1
+        heapq.heappush(self._due, (time, self._count, target, epoch))
+
+    def _happen(self, event: ev.Event) -> None:
+        """Applies an event, and lets the Macs do what follows from it."""
+        if isinstance(event, ev.AttemptEnded):
+            self._end(event)
+            return
+        apply(self.state, event)
+        if isinstance(event, ev.AttemptStarted):
+            self._assign(event)
+        elif isinstance(event, ev.Planned):
+            self._quote(event)
+        elif isinstance(event, ev.JobEnded):
+            self.records.ended(event)
+
+    def _quote(self, event: ev.Planned) -> None:
+        for job_id in self.records.unquoted & event.plan.ends.keys():
+            if (quote := eta(self.state, self.state.jobs[job_id], self.now)) is not None:
+                self.records.quote(job_id, quote)
+
+    # What Macs do
+
+    def _assign(self, event: ev.AttemptStarted) -> None:
+        mac, job = self._by_name[event.worker_id], self.state.jobs[event.job_id]
+        if mac.is_away:
+            return
+        key = AttemptKey(event.job_id, event.number)
+        speed = speeds()[mac.facts.chip, mac.facts.gpu_cores, job.spec.model, event.compute_unit]
+        images = sorted(job.attempts[event.number].task.remaining, reverse=event.number != event.task_number)
+        mac.held.append(_held(key, speed, event.model_digest, job.kind.steps, images))
+        self._take(mac)
+
+    def _take(self, mac: Mac) -> None:
+        noise = max(0.5, 1.0 + self.fleet.noise * self._chance.gauss(0.0, 1.0))
+        if mac.take(self.now, noise, self._compile_seconds(mac)):
+            self._at(mac.due, mac, mac.epoch)
+
+    def _compile_seconds(self, mac: Mac) -> float:
+        if self.fleet.is_compiled or not mac.held:
+            return 0.0
+        held = mac.held[0]
+        return MODELS[held.model].compile_seconds[held.compute_unit]
+
+    def _advance(self, mac: Mac) -> None:
+        """Ends what a Mac was doing."""
+        if mac.task == "load":
+            self._happen(ev.ModelsResident(mac.worker_id, mac.finish_load()))
+        elif mac.task == "image":
+            self._finish_image(mac)
+        else:
+            mac.task = None
+        self._take(mac)
+
+    def _finish_image(self, mac: Mac) -> None:
+        held, began = mac.held[0], mac.since
+        index = mac.finish_image()
+        if self.faults.image_failure and self._chance.random() < self.faults.image_failure:
+            self._report(mac, ImageFailureReport(held.key, index, "BAD_IMAGE", "made to fail"))
+        else:
+            self._commit(mac, held, index, began)
+        if not held.images:
+            mac.held.popleft()
+            self._report(mac, AttemptReport(held.key, AttemptState.SUCCEEDED))
+
+    def _commit(self, mac: Mac, held: Held, index: int, began: float) -> None:
+        committed = ev.ImageCommitted(
+            job_id=held.key.job_id,
+            time=self.now,
+            number=held.key.number,
+            index=index,
+            worker_id=mac.worker_id,
+            sha256="",
+            size_bytes=0,
+            provenance=self._provenance(mac, held),
+            render_seconds=self.now - began,
+        )
+        try:
+            self._happen(committed)
+        except StaleAttemptError:
+            self.records.wasted += 1
+            return
+        mac.image_count += 1
+        self.records.committed(mac, self.state.jobs[held.key.job_id], began, self.now)
+
+    def _provenance(self, mac: Mac, held: Held) -> Provenance:
+        """One object for all images of a variant on a chip, as there may be a million."""
+        facts, unit = mac.facts, held.compute_unit
+        key = (facts.chip, held.digest)
+        if key not in self._provenances:
+            self._provenances[key] = Provenance(
+                held.model, held.digest, VARIANTS[unit], facts.runtime, unit, facts.chip, facts.chip_class, {}
+            )
+        return self._provenances[key]
+
+    def _report(self, mac: Mac, report: Report) -> None:
+        try:
+            for event in judge(self.state, self.now, mac.worker_id, report):
+                self._happen(event)
+        except StaleAttemptError:
+            self.records.stale += 1
+
+    def _end(self, event: ev.AttemptEnded) -> None:
+        """Ends an attempt; a Mac that still holds it gives it up."""
+        key = AttemptKey(event.job_id, event.number)
+        mac = self._by_name[self.state.attempt(key).started.worker_id]
+        apply(self.state, event)
+        if mac.cancel(self.now, key):
+            self._at(mac.due, mac, mac.epoch)
+
+    # What happens to the farm
+
+    def _open(self, opened: ev.JobOpened) -> None:
+        self._to_come -= 1
+        self._happen(opened)
+        self.records.opened(opened)
+
+    def _join(self, mac: Mac) -> None:
+        mac.is_away = False
+        self._happen(ev.WorkerJoined(mac.worker_id, self.now, mac.facts))
+
+    def _beat(self) -> None:
+        for mac in self.macs:
+            if not mac.is_away:
+                apply(self.state, ev.WorkerSeen(mac.worker_id, self.now))
+        self._at(self.now + BEAT_SECONDS, self._beat)
+
+    def _upset(self, upset: Upset) -> None:
+        mac = self.macs[upset.mac]
+        if upset.kind == "slow":
+            mac.slow(self.now, upset.factor)
+            if mac.task == "image":
+                self._at(mac.due, mac, mac.epoch)
+        elif upset.kind == "crash":
+            self._crash(mac)
+        elif upset.kind == "leave":
+            mac.vanish()
+            mac.is_away = True
+        elif mac.is_away:
+            self._join(mac)
+
+    def _crash(self, mac: Mac) -> None:
+        lost = [held.key for held in mac.held]
+        mac.vanish()
+        if not mac.is_away:
+            self._happen(ev.ModelsResident(mac.worker_id, ()))
+            for key in lost:
+                self._report(mac, AttemptReport(key, AttemptState.ABANDONED, "the renderer died"))
+
+
+def _macs(fleet: Fleet, units: tuple[ComputeUnit, ...], chance: random.Random) -> list[Mac]:
+    made: list[Mac] = []
+    for macs in fleet.mac:
+        facts = chip_facts(macs.chip, macs.gpu_cores, macs.memory_gb, macs.models, units, macs.labels)
+        for _ in range(macs.count):
+            factor = max(0.5, 1.0 + fleet.spread * chance.gauss(0.0, 1.0))
+            measured = tuple(
+                measurement(
+                    speeds()[macs.chip, macs.gpu_cores, model, unit],
+                    factor * (1 + fleet.noise * chance.gauss(0.0, 0.5)),
+                )
+                for model in macs.models
+                for unit in units
+            )
+            own = replace(facts, measurements=measured) if fleet.is_calibrated else facts
+            number = len(made)
+            made.append(Mac(number, f"mac-{number:05d}", own, factor, fleet.resident_models))
+    return made
+
+
+def _arrivals(workload: Workload, chance: random.Random) -> list[ev.JobOpened]:
+    arrivals = [arrival for jobs in workload.job for arrival in _arrivals_of(jobs, chance)]
+    arrivals.sort(key=lambda arrival: arrival[0])
+    return [
+        _opened(number, time, images, submitter, jobs)
+        for number, (time, images, submitter, jobs) in enumerate(arrivals)
+    ]
+
+
+def _arrivals_of(jobs: Jobs, chance: random.Random) -> Iterable[tuple[float, int, str, Jobs]]:
+    time = jobs.at
+    for number in range(jobs.count):
+        images = max(1, round(jobs.images * chance.expovariate(1.0))) if jobs.is_random else jobs.images
+        yield time, images, jobs.submitter.format(n=number), jobs
+        time += chance.expovariate(1.0) * jobs.every if jobs.is_random else jobs.every
+
+
+def _opened(number: int, time: float, images: int, submitter: str, jobs: Jobs) -> ev.JobOpened:
+    size = MODELS[jobs.model].size
+    defaults = ImageSpec(prompt="simulated", seed=0, width=size, height=size, steps=jobs.steps)
+    spec = JobSpec(jobs.model, priority=jobs.priority, defaults=defaults, pin=Pin(worker_labels=jobs.worker_labels))
+    return ev.JobOpened(
+        job_id=f"job-{number:05d}",
+        time=time,
+        spec=spec,
+        submitter=submitter,
+        priority=jobs.priority,
+        image_count=images,
+        pending=((0, images),),
+        succeeded_count=0,
+        next_attempt_number=1,
+        create_time=time,
+    )
+
+
+def _held(key: AttemptKey, speed: Speed, digest: str, steps: int, images: list[int]) -> Held:
+    load = MODELS[speed.model].load_seconds[speed.compute_unit]
+    return Held(
+        key, speed.model, digest, speed.compute_unit, speed.seconds(steps), speed.seconds_per_step, load, deque(images)
+    )
