@@ -1,0 +1,97 @@
+"""The command that simulates a farm."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from farm.cli.options import json_option
+from farm.cli.output import console, print_table
+from farm.simulator.drawing import draw
+from farm.simulator.report import Report, summarize
+from farm.simulator.scenario import NO_FAULTS, POLICIES, Faults, Fleet, Workload, parse
+from farm.simulator.simulation import Simulation
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(
+    epilog="Example: farm simulate examples/fleets/studio.toml examples/fleets/batch.toml --plot out/studio.svg"
+)
+@click.argument("fleet", type=FILE)
+@click.argument("workload", type=FILE)
+@click.option("--faults", type=FILE, help="What goes wrong: a TOML file.")
+@click.option(
+    "--policy",
+    type=click.Choice(list(POLICIES)),
+    default="best",
+    show_default=True,
+    help="Which compute units the scheduler may choose from: all, or always the same one.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all chance.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw who rendered what when, as SVG.")
+@json_option
+def simulate(
+    fleet: Path, workload: Path, faults: Path | None, policy: str, seed: int, plot: Path | None, as_json: bool
+) -> None:
+    """Run the scheduler over a simulated FLEET and WORKLOAD, both TOML files, in virtual time.
+
+    The Macs take the time that published measurements say; what is decided is decided by the code that runs a farm.
+    """
+    simulation = Simulation(
+        parse(fleet.read_text("utf-8"), Fleet, str(fleet)),
+        parse(workload.read_text("utf-8"), Workload, str(workload)),
+        parse(faults.read_text("utf-8"), Faults, str(faults)) if faults else NO_FAULTS,
+        seed=seed,
+        policy=policy,
+        keep_spans=plot is not None,
+    )
+    simulation.run()
+    report = summarize(simulation)
+    if plot is not None:
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        plot.write_text(draw(simulation), "utf-8")
+    if as_json:
+        click.echo(json.dumps(asdict(report)))
+        return
+    _print(report)
+    if plot is not None:
+        console().print(f"Drawn to {plot}.")
+
+
+def _print(report: Report) -> None:
+    ended, submitted = report.jobs
+    coverage = "-" if report.eta_coverage is None else f"{report.eta_coverage:.0%} of {report.quotes}"
+    print_table(
+        ("FIGURE", "VALUE"),
+        (
+            ("jobs that ended", f"{ended:,} of {submitted:,}"),
+            ("images", f"{report.images:,}"),
+            ("makespan", f"{report.makespan:,.0f} s"),
+            ("least possible", f"{report.bound:,.0f} s"),
+            ("efficiency", f"{report.efficiency:.3f}"),
+            ("rendered twice", f"{report.wasted:,}"),
+            ("ends within their 80 % interval", coverage),
+        ),
+        nothing="",
+    )
+    print_table(
+        ("CHIP", "MACS", "IMAGES", "BUSY"),
+        ((chip.chip, f"{chip.macs:,}", f"{chip.images:,}", f"{chip.utilisation:.1%}") for chip in report.chips),
+        nothing="No Macs.",
+    )
+    print_table(
+        ("SUBMITTER", "JOBS", "IMAGES", "WAIT (MEDIAN)", "TURNAROUND (MEDIAN)"),
+        (
+            (
+                submitter.submitter,
+                f"{submitter.jobs:,}",
+                f"{submitter.images:,}",
+                f"{submitter.median_wait:,.0f} s",
+                f"{submitter.median_turnaround:,.0f} s",
+            )
+            for submitter in report.submitters
+        ),
+        nothing="No jobs.",
+    )
