@@ -48,6 +48,7 @@ LIBRARIES: dict[str, set[str]] = {
     "diffusers": {"convert"},
     "transformers": {"diffusion", "convert"},
     "click": {"cli"},
+    "dynamicprompts": {"batch.templates"},
     "highspy": {"scheduler.lp"},
     "ray": {"carrier.node_process", "coordinator.ray_driver"},
     "rich": {"cli"},

@@ -83,8 +83,8 @@ def _prompts(context: "SamplingContext", template: str, draws: int | None) -> It
     try:
         # Only a sequence ends by itself whatever it holds: {~a|b} alone would be drawn from for ever.
         command = SequenceCommand([parse(template)])
-        for count, prompt in enumerate(islice(context.generator_from_command(command), draws)):
-            if count == MAX_PROMPTS:
+        for count, prompt in enumerate(islice(context.generator_from_command(command), draws), 1):
+            if count > MAX_PROMPTS:
                 raise _TemplateError(f"the template makes more than {MAX_PROMPTS:,} prompts; draw some with --random")
             yield str(prompt).strip()
     except pyparsing.ParseBaseException as error:
@@ -96,5 +96,7 @@ def _prompts(context: "SamplingContext", template: str, draws: int | None) -> It
         raise _TemplateError(f"the template uses a variable that has no value ({error.args[0]})") from None
     except RecursionError:
         raise _TemplateError("the template uses a wildcard or variable that stands for itself") from None
-    except (ValueError, IndexError, RuntimeError, AssertionError) as error:
+    except RuntimeError:  # a generator of the library had nothing to give
+        raise _TemplateError("the template makes no prompt: it asks for more alternatives than it has") from None
+    except (ValueError, AssertionError) as error:  # what its parser raises where its grammar leaves off
         raise _TemplateError(f"the template cannot be expanded ({error})") from None

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import click
 
-from farm.batch import READERS, Complain, Row, open_batch, read_stream, reader_for
-from farm.batch.files import refuse
+from farm.batch import READERS, Complain, Row, open_batch, read_stream, reader_for, refuse
 from farm.batch.grid import Axis, vary
 from farm.batch.templates import expand
 from farm.domain import ImageSpec

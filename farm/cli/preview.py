@@ -90,6 +90,7 @@ def _checked(client: Client, source: Source, arguments: Mapping[str, Any]) -> jo
 
 def find_refusals(client: Client, source: Source, arguments: Mapping[str, Any]) -> Iterator[Refusal]:
     """Every mistake in the rows, those that are seen here and those that the farm sees."""
+    arguments = {name: value for name, value in arguments.items() if name != "request_id"}  # each run is another one
     found: list[Refusal] = []
 
     def complain(error: BatchFileError) -> None:

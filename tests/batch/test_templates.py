@@ -85,6 +85,11 @@ def test_a_template_that_cannot_be_expanded_is_named_by_its_line(
         prompts("fine", template, wildcards=wildcards, draws=draws)
 
 
+def test_a_template_that_makes_no_prompt_is_refused() -> None:
+    with pytest.raises(BatchFileError, match="line 1, column prompt: the template makes no prompt"):
+        prompts("a {2$$red|red}")
+
+
 def test_a_template_that_makes_too_many_prompts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("farm.batch.templates.MAX_PROMPTS", 100)
     assert len(prompts("{1|2|3|4|5|6|7|8|9|10} " * 2)) == 100
@@ -97,4 +102,6 @@ def test_a_template_that_makes_too_many_prompts_is_refused(monkeypatch: pytest.M
 def test_a_template_of_any_kind_makes_prompts_or_is_refused(template: str, draws: int | None) -> None:
     row = Row(1, ImageSpec(prompt=template))
     with suppress(BatchFileError):
-        assert all(made.spec.prompt is not None for made in islice(expand([row], "batch", None, draws, 0), 50))
+        made = list(islice(expand([row], "batch", None, draws, 0), 50))
+        assert made
+        assert all(one.spec.prompt is not None for one in made)
