@@ -8,12 +8,18 @@ import math
 from collections.abc import Iterable, Iterator
 
 from farm.domain import SAMPLERS, SEED_LIMIT, ImageSpec, JobSpec, Model
+from farm.errors import InfeasibleJobError
+from farm.scheduler.fitting import missing
+from farm.scheduler.state import FarmState, kind_of, known_workers
 
 MAX_STEPS = 1000
 MAX_PROMPT_CHARACTERS = 10_000
 MAX_LABELS = 64
 MAX_LABEL_CHARACTERS = 256
 PRIORITIES = range(-100, 101)
+
+MAX_LACKS = 3
+"""Workers that are named at most when none can render a job."""
 
 
 def image_violations(spec: ImageSpec, model: Model) -> Iterator[tuple[str, str]]:
@@ -73,3 +79,19 @@ def entry_violations(
             yield f"entries[{index}].{name}", message
         if entry.prompt is None and defaults.prompt is None:
             yield f"entries[{index}].prompt", "is missing, and the job's defaults have none either"
+
+
+def refuse_infeasible(state: FarmState, spec: JobSpec) -> None:
+    """Refuses a job that none of the workers that have joined can ever render; while none has, it may wait for one.
+
+    Raises:
+        InfeasibleJobError: Names what is missing.
+    """
+    lacks = missing(state.rates, kind_of(spec), known_workers(state))
+    if lacks:
+        more = f", and {len(lacks) - MAX_LACKS} more" if len(lacks) > MAX_LACKS else ""
+        raise InfeasibleJobError(
+            f"No worker of this farm can render the job: {'; '.join(lacks[:MAX_LACKS])}{more}. Nothing was submitted; "
+            "change the job, or let a worker join that can.",
+            model=spec.model,
+        )

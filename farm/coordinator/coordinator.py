@@ -145,6 +145,7 @@ class Coordinator:
             ModelNotFoundError: There is no such model.
             DiskFullError: There is no room for what it would make.
             SubmissionUnderWayError: The same request id is arriving on another call.
+            InfeasibleJobError: Workers have joined, and none of them can ever render the job.
         """
         if (shortage := self._disk.shortage()) is not None:
             raise DiskFullError(shortage)

@@ -117,6 +117,8 @@ class Dispatcher:
                 for index, spec in enumerate(specs, started.first_index)
                 if index in attempt.task.remaining
             )
+            if started.task_number != started.number:
+                images = images[::-1]  # a second attempt comes from the other end: the two meet where all is done
             self._sent[key] = started.worker_id
             self._engine.assign(
                 started.worker_id,

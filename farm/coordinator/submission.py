@@ -8,7 +8,7 @@ from typing import Self
 
 import msgspec
 
-from farm.coordinator.admission import entry_violations
+from farm.coordinator.admission import entry_violations, refuse_infeasible
 from farm.coordinator.journal_file import encode_spec
 from farm.coordinator.journal_reader import RequestRow
 from farm.coordinator.loop import Loop
@@ -16,7 +16,7 @@ from farm.coordinator.storage import Storage
 from farm.coordinator.viewer import prospective_job_view
 from farm.coordinator.views import JobView
 from farm.domain import ImageSpec, JobSpec, Model
-from farm.errors import InvalidRequestError, RequestIdReusedError
+from farm.errors import InfeasibleJobError, InvalidRequestError, RequestIdReusedError
 from farm.scheduler import events as ev
 
 MAX_VIOLATIONS = 100
@@ -80,11 +80,20 @@ class Submission:
             loop: Makes it a job.
             storage: Where it is staged.
             arriving: Request ids of submissions that are open; this one's is in it until it is accepted or abandoned.
+
+        Raises:
+            InfeasibleJobError: Workers have joined, and none of them can ever render the job.
         """
         arriving.add(request.request_id)
         earlier = await storage.read(storage.reader.request, request.request_id) if request.request_id else None
         submission = cls(request, model, loop, storage, arriving, earlier)
         if earlier is None:
+            try:
+                async with loop.reading() as (state, _):
+                    refuse_infeasible(state, request.accepted_spec)
+            except InfeasibleJobError:
+                arriving.discard(request.request_id)
+                raise
             await storage.write(storage.journal.stage, request.job_id, request.request_id)
             submission._is_staged = True
         return submission

@@ -7,7 +7,7 @@ what is here.
 """
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
 from farm.domain import AttemptKey, ComputeUnit, JobSpec, JobState, Pin, WorkerFacts, WorkerState
@@ -361,3 +361,14 @@ class FarmState:
                 attempt=str(key.number),
             )
         return attempt
+
+
+def kind_of(spec: JobSpec) -> Kind:
+    """What kind of job that is; without a number, which it has once it is live."""
+    size = (spec.defaults.width or 0, spec.defaults.height or 0)
+    return Kind(0, spec.model, *size, spec.defaults.steps or 1, spec.pin)
+
+
+def known_workers(state: FarmState) -> Iterator[tuple[str, WorkerFacts]]:
+    """Gives every worker that has joined since the coordinator started, there or not, and what it is."""
+    return ((worker.worker_id, worker.facts) for worker in state.workers.values() if worker.facts is not None)

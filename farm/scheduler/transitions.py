@@ -15,7 +15,7 @@ from farm.scheduler.cost import Sample
 from farm.scheduler.forecast import CHECKPOINTS
 from farm.scheduler.index import close_kind, index_job, index_machine, index_worker, open_kind
 from farm.scheduler.ranges import RangeSet
-from farm.scheduler.state import Attempt, FarmState, Kind, LiveJob, Task, Worker
+from farm.scheduler.state import Attempt, FarmState, LiveJob, Task, Worker, kind_of
 
 RECENT = 0.2
 """Weight of the newest image in what a worker's images took lately."""
@@ -72,8 +72,6 @@ def _move_job(job: LiveJob, event: ev.JobPaused | ev.JobResumed | ev.JobCancelle
 def _job_opened(state: FarmState, event: ev.JobOpened) -> None:
     if event.job_id in state.jobs:
         raise WrongStateError(f"Job {event.job_id} is live already.", job=event.job_id)
-    defaults = event.spec.defaults
-    kind = Kind(0, event.spec.model, defaults.width or 0, defaults.height or 0, defaults.steps or 1, event.spec.pin)
     job = state.jobs[event.job_id] = LiveJob(
         job_id=event.job_id,
         spec=event.spec,
@@ -84,7 +82,7 @@ def _job_opened(state: FarmState, event: ev.JobOpened) -> None:
         succeeded_count=event.succeeded_count,
         next_attempt_number=event.next_attempt_number,
         create_time=event.create_time,
-        kind=kind,
+        kind=kind_of(event.spec),
         last_start=event.time,
     )
     open_kind(state, job)

@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.views import AttemptView, ImageView, JobView
-from farm.domain import AttemptState, ImageSpec, ImageState, JobSpec, JobState, Model, WorkerState
+from farm.domain import AttemptState, ImageSpec, ImageState, JobSpec, JobState, Model, Pin, WorkerState
 from farm.errors import (
     DiskFullError,
     ImageNotFoundError,
+    InfeasibleJobError,
     InvalidRequestError,
     JobNotFoundError,
     JournalError,
@@ -450,3 +452,36 @@ async def test_an_image_that_is_delivered_twice_counts_once_and_keeps_its_file(t
         image = await coordinator.image(job_id, 0)
         assert coordinator.artifact_path(image).read_bytes() == png("first")
         assert len(files(tmp_path)) == 1
+
+
+async def test_a_job_that_no_worker_can_render_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.join()
+        await wait_for_worker(coordinator)
+        spec = JobSpec("shapes", defaults=ImageSpec(prompt="x"), pin=Pin(worker_labels={"room": "4"}))
+        with pytest.raises(InfeasibleJobError, match=r"w has no label room=4"):
+            await coordinator.open_submission(spec, "alice", "request", None)
+        repeated = await coordinator.open_submission(replace(spec, pin=Pin()), "alice", "request", None)
+        await repeated.abandon()
+
+
+async def test_a_second_attempt_renders_from_the_other_end_and_the_loser_is_told_to_stop(tmp_path: Path) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.join("slow")
+        job_id = await submit(coordinator, 2)
+        first = await engine.next_assignment()
+        engine.finish_image(first.key, 0, worker_id="slow")
+        assert [index for index, _ in first.images] == [0, 1]
+        engine.join("quick")
+        second = await engine.next_assignment()
+        assert [index for index, _ in second.images] == [1]
+        engine.finish(second, "quick")
+        job = await ended(coordinator, job_id)
+        assert job.state is JobState.SUCCEEDED
+        assert first.key in engine.cancelled
+
+
+async def wait_for_worker(coordinator: Coordinator) -> None:
+    async with asyncio.timeout(5):
+        while not await coordinator.workers():
+            await asyncio.sleep(0.01)
