@@ -54,7 +54,7 @@ def refused(running: CoordinatorProcess, capsys: pytest.CaptureFixture[str]) -> 
         ("--guidance-scale", "-1", "it must be a number from 0 to 100"),
         ("--steps", "0", "it must be from 1 to 1000"),
         ("--steps", "-5", "it must be from 1 to 1000"),
-        ("--steps", "99999999999", "99999999999"),
+        ("--steps", "99999999999", "steps is 99999999999"),
         ("--seed", "-1", "seeds go from 0 to"),
         ("--seed", "4294967296", "seeds go from 0 to"),
         ("--priority", "101", "it must be from -100 to 100"),
