@@ -8,7 +8,7 @@ kernel on Linux, by Ray's reaper on macOS.
 
 import os
 import tempfile
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,10 @@ def main() -> None:
     """Entry point of the child."""
     connection = connect_to_parent()
     settings: NodeSettings = connection.recv()
-    # Ray gives a node 30 s to start, which two that start at the same time on a busy machine do not keep.
-    with FileLock(Path(tempfile.gettempdir()) / f"farm-ray-{os.getuid()}.lock"):
+    # Ray gives a node 30 s to start, which two that start at the same time on a busy machine do not keep. The head does
+    # not wait for its turn, as the nodes wait for it.
+    turn = FileLock(Path(tempfile.gettempdir()) / f"farm-ray-{os.getuid()}.lock")
+    with nullcontext() if settings.is_head else turn:
         node = _node(settings)
     with suppress(OSError):
         connection.send(Up())

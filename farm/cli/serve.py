@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from farm.cli.logs import log_to_stderr
 from farm.cli.options import address_option, json_option, null_renderer_option, ray_address_option, state_option
 from farm.cli.output import console, print_json
 from farm.cli.renderer import make_renderer
+from farm.cli.stdin import when_stdin_ends
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.engine import Engine, LocalEngine
 from farm.coordinator.ray_engine import RayEngine, RaySettings
@@ -105,6 +104,8 @@ def up(address: str, state: Path, null_renderer: bool, workers: int) -> None:
         local = LocalEngine(make_renderer(catalogue, null=null_renderer))
         asyncio.run(serve(address, state, catalogue, local, stop_with_stdin=False, announce=announce))
         return
+    check_loopback(address)
+    check_free(address)
     ray_address = free_ray_address()
     with local_workers(workers, state / "workers", ray_address, null_renderer=null_renderer):
         ray = RayEngine(RaySettings(ray_address))
@@ -143,11 +144,10 @@ def _stop_event(stop_with_stdin: bool) -> asyncio.Event:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
 
-    def wait_for_end() -> None:
-        sys.stdin.buffer.read()
+    def end() -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended by itself
             loop.call_soon_threadsafe(stop.set)
 
     if stop_with_stdin:
-        threading.Thread(target=wait_for_end, name="stdin", daemon=True).start()
+        when_stdin_ends(end)
     return stop

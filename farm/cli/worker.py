@@ -3,8 +3,6 @@
 import logging
 import signal
 import socket
-import sys
-import threading
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -14,6 +12,7 @@ from farm.catalogue import Catalogue
 from farm.cli.logs import log_to_stderr
 from farm.cli.options import null_renderer_option, ray_address_option
 from farm.cli.renderer import make_renderer
+from farm.cli.stdin import when_stdin_ends
 
 
 @click.group()
@@ -60,11 +59,6 @@ def run(
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: stop_worker(inbox))
     if stop_with_stdin:
-
-        def wait_for_end() -> None:
-            sys.stdin.buffer.read()
-            stop_worker(inbox)
-
-        threading.Thread(target=wait_for_end, name="stdin", daemon=True).start()
+        when_stdin_ends(lambda: stop_worker(inbox))
     renderer = make_renderer(Catalogue(), null=null_renderer, null_seconds=null_seconds)
     run_worker(WorkerSettings(name, folder, ray_address), renderer, inbox)

@@ -29,10 +29,12 @@ from farm.carrier.node import RAY_ENVIRONMENT, NodeChild, NodeSettings, Stop, ch
 from farm.coordinator.engine import Deaf, Heartbeat, Joined, Left, Receive, Reported
 from farm.coordinator.ray_messages import DriverChild, DriverSettings, DriverUp, DriverWord, FromNode, NodeLost, ToNode
 from farm.domain import Assignment, AttemptKey
+from farm.reports import DeviceReport
 
 DEAF_SECONDS = 1.0
 """Between two words of an engine that is deaf; well below a lease."""
 
+_UNREACHABLE = "Ray lost the way to it; what it has is safe there, and it is expected back"
 _STOP_SECONDS = 5.0
 _BACK_OFF = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -151,8 +153,8 @@ class RayEngine:
             failures = 0 if life.is_up.is_set() else failures + 1
             life.is_over.set()
             self._driver, self._hears_since = None, None
-            self._nodes.clear()
-            self._workers.clear()
+            for node_id in list(self._workers):
+                self._lose(node_id, None)
             how = await asyncio.to_thread(driver.end, 0.0)
             log.error("ray_engine.driver_lost how=%r", how)
             await asyncio.sleep(_BACK_OFF[min(failures, len(_BACK_OFF) - 1)])
@@ -211,12 +213,14 @@ class RayEngine:
                 self._lose(node_id, reason)
 
     def _lose(self, node_id: str, gone_because: str | None) -> None:
-        """Forgets the way over a node; with a reason, its worker is gone for certain."""
+        """Forgets the way over a node. With a reason, its worker is gone for certain; else it gets nothing new."""
         worker_id = self._workers.pop(node_id, None)
         if worker_id is None or self._nodes.get(worker_id) != node_id:
             return
         del self._nodes[worker_id]
-        if gone_because is not None:
+        if gone_because is None:
+            self._receive(Reported(worker_id, DeviceReport(_UNREACHABLE)))
+        else:
             self._receive(Left(worker_id, gone_because))
 
 

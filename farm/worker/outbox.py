@@ -9,6 +9,7 @@ and that of the whole machine costs time only.
 import hashlib
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +102,11 @@ class Outbox:
         entry = self._entries.pop(number, None)
         if entry is None:
             return None
-        self._path(number).unlink(missing_ok=True)
+        if entry.content is None:
+            try:
+                self._path(number).unlink(missing_ok=True)
+            except OSError as error:  # offered again by the next process, and refused
+                _log.warning("outbox.not_removed number=%d reason=%r", number, error.strerror)
         return entry.key if entry.is_end else None
 
     def numbers(self) -> list[int]:
@@ -131,7 +136,8 @@ class Outbox:
                 file.write(content)
             temporary.rename(path)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise
 
     def _take_up(self, path: Path) -> None:

@@ -85,6 +85,8 @@ class Raylet:
         if self._child is None:
             if head and time.monotonic() >= self._start_at:
                 self._start_child()
+        elif self._head_was_gone and self._lonely_at is None:
+            self._end_child("Ray's head went while it started")
         elif self._head_was_gone:
             if head:
                 self._failures = 0
@@ -107,7 +109,7 @@ class Raylet:
 
     def _end_child(self, reason: str) -> None:
         if self._child is not None:
-            how = self._child.stop(Stop(), _STOP_SECONDS)
+            how = self._child.end(0.0) if self._lonely_at is None else self._child.stop(Stop(), _STOP_SECONDS)
             self._child = None
             self._back_off(f"{reason}; its process {how}")
 

@@ -1,0 +1,172 @@
+"""A fleet of real processes on this machine, for tests that kill them: `farm coordinator --engine ray` and workers."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.cli.local_fleet import free_ray_address
+from farm.client import Client
+from farm.v1 import worker_pb2
+from tests.cli.processes import eventually
+
+SECONDS_PER_IMAGE = 0.05
+PATIENCE = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A line of the table of processes."""
+
+    pid: int
+    parent: int
+    command: str
+
+
+def processes() -> list[Process]:
+    """Every process of this machine that has not ended."""
+    table = subprocess.check_output(["ps", "-axwwo", "pid=,ppid=,stat=,args="], text=True)
+    rows = [line.split(maxsplit=3) for line in table.splitlines()]
+    return [Process(int(row[0]), int(row[1]), row[3]) for row in rows if len(row) == 4 and not row[2].startswith("Z")]
+
+
+def descendants(pid: int) -> list[Process]:
+    """A process's children, their children and so on."""
+    found: list[Process] = []
+    parents, everybody = {pid}, processes()
+    while parents:
+        children = [process for process in everybody if process.parent in parents]
+        found += children
+        parents = {process.pid for process in children}
+    return found
+
+
+class Fleet:
+    """A coordinator and workers, each a `farm` process; the renderer needs no device, its bytes are real.
+
+    Args:
+        folder: State, folders of workers and logs are in it.
+        workers: Names of the workers.
+    """
+
+    def __init__(self, folder: Path, workers: tuple[str, ...] = ("one", "two")) -> None:
+        self._folder = folder
+        self.state = folder / "state"
+        self._ray_address = free_ray_address()
+        self.address = free_ray_address()
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self.start_coordinator()
+        for name in workers:
+            self.start_worker(name)
+
+    def start_coordinator(self) -> None:
+        options = ["--address", self.address, "--state", self.state, "--engine", "ray"]
+        self.coordinator = self._start("coordinator", "coordinator", *options, "--ray-address", self._ray_address)
+        assert eventually(self._answers), self.log("coordinator")
+
+    def start_worker(self, name: str) -> None:
+        options = ["--name", name, "--folder", self._folder / name, "--ray-address", self._ray_address]
+        options += ["--null-renderer", "--null-seconds", SECONDS_PER_IMAGE]
+        self.workers[name] = self._start(name, "worker", "run", *options)
+
+    def _start(self, name: str, *arguments: object) -> subprocess.Popen[bytes]:
+        with (self._folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "farm", *map(str, arguments), "--stop-with-stdin"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(Exception), Client(self.address) as client:
+            list(client.workers())
+            return True
+        return False
+
+    def log(self, name: str) -> str:
+        """What a process has logged so far."""
+        return (self._folder / f"{name}.log").read_text()
+
+    def active(self) -> set[str]:
+        """Names of the workers that can take work."""
+        with Client(self.address) as client:
+            active = [w for w in client.workers() if w.state == worker_pb2.WORKER_STATE_ACTIVE]
+            return {worker.name.removeprefix("workers/") for worker in active}
+
+    def wait_until_whole(self) -> None:
+        """Waits until every worker can take work, over a node of its own that lives."""
+        assert eventually(lambda: self.active() == set(self.workers), PATIENCE), self.log("coordinator")
+
+    def part(self, owner: subprocess.Popen[bytes], command: str) -> int:
+        """Process id of what runs below a process and has such a command line."""
+        found: list[int] = []
+
+        def look() -> bool:
+            found[:] = [p.pid for p in descendants(owner.pid) if re.search(command, p.command)]
+            return bool(found)
+
+        assert eventually(look), f"nothing runs {command}"
+        return found[0]
+
+    def stop(self) -> None:
+        """Stops everything in order."""
+        for process in (*self.workers.values(), self.coordinator):
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in (*self.workers.values(), self.coordinator):
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
+def running_fleet(folder: Path, workers: tuple[str, ...] = ("one", "two")) -> Iterator[Fleet]:
+    """Runs a fleet until the block ends."""
+    fleet = Fleet(folder, workers)
+    try:
+        fleet.wait_until_whole()
+        yield fleet
+    finally:
+        fleet.stop()
+
+
+def kill(pid: int) -> None:
+    """As the system does when memory runs out."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def committed(state: Path, job_id: str) -> dict[int, tuple[str, int]]:
+    """Hash and attempt number of every committed image of a job, by index."""
+    with contextlib.closing(sqlite3.connect(state / "journal.sqlite3", timeout=30)) as sql:
+        query = "SELECT idx, body FROM results WHERE state = 'SUCCEEDED' AND job_id = ?"
+        rows = sql.execute(query, (job_id,)).fetchall()
+    return {index: (json.loads(body)["sha256"], json.loads(body)["number"]) for index, body in rows}
+
+
+def defects(state: Path, job_id: str, image_count: int) -> list[str]:
+    """What is wrong with a job that has ended: every image once, whole, and nothing beside it. Knows no farm."""
+    images = committed(state, job_id)
+    files = {path.name: path for path in (state / "images" / job_id).rglob("*") if path.is_file()}
+    named = {f"{index:08d}-{number}.png": sha256 for index, (sha256, number) in images.items()}
+    return [
+        *(f"image {index} is not committed" for index in range(image_count) if index not in images),
+        *(f"{name} is gone" for name in named if name not in files),
+        *(f"{name} is one too many" for name in files if name not in named),
+        *(
+            f"{name} is not what was committed"
+            for name, path in files.items()
+            if name in named and hashlib.sha256(path.read_bytes()).hexdigest() != named[name]
+        ),
+    ]

@@ -1,0 +1,243 @@
+"""The daemon with a real renderer, outbox and socket; the test is the bridge and what is behind it."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from farm.carrier.messages import (
+    Acknowledge,
+    Beat,
+    Cancel,
+    Farewell,
+    FromDaemon,
+    Hello,
+    Message,
+    Release,
+    Told,
+    decode,
+    encode,
+)
+from farm.domain import AttemptKey, AttemptState
+from farm.reports import AttemptReport, ImageReport, ResidencyReport, StepReport
+from farm.worker.daemon import Daemon, Inbox
+from farm.worker.line import listen
+from farm.worker.messages import Stop
+from farm.worker.null_renderer import NullRenderer
+from farm.worker.outbox import Outbox
+from tests.worker.builders import PATIENCE, assignment
+
+Said = TypeVar("Said", bound=FromDaemon)
+
+
+class Bridge:
+    """A connection to the daemon, as a bridge has it."""
+
+    def __init__(self, socket: Path) -> None:
+        self._connection: Connection = Client(str(socket))
+        self.heard: list[Message] = []
+
+    def say(self, message: Message) -> None:
+        self._connection.send_bytes(encode(message))
+
+    def next(self, kind: type[Said], holds: Callable[[Said], object] = lambda _: True) -> Said:
+        """Waits for the next message of a kind for which something holds."""
+        while True:
+            assert self._connection.poll(PATIENCE), f"no {kind.__name__} came; there were {self.heard}"
+            message = decode(self._connection.recv_bytes())
+            self.heard.append(message)
+            if isinstance(message, kind) and holds(message):
+                return message
+
+    def end_of(self, number: int) -> Told:
+        return self.next(Told, lambda t: isinstance(t.report, AttemptReport) and t.report.key.number == number)
+
+    def images(self) -> list[int]:
+        """Indices of the images that were heard of, in order."""
+        return [t.report.index for t in self.heard if isinstance(t, Told) and isinstance(t.report, ImageReport)]
+
+    def acknowledge_all(self) -> None:
+        for told in self.heard:
+            if isinstance(told, Told) and told.number is not None:
+                self.say(Acknowledge(told.number))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Running:
+    """A daemon on a thread, with a socket."""
+
+    def __init__(self, folder: Path, seconds_per_image: float) -> None:
+        self.socket = folder / "socket"
+        self.outbox = folder / "outbox"
+        self._inbox: Inbox = queue.SimpleQueue()
+        renderer = NullRenderer(seconds_per_image=seconds_per_image, report_steps=True)
+        daemon = Daemon("w", renderer, Outbox(self.outbox), self._inbox)
+        self._listener = listen(self.socket, self._inbox.put)
+        self._thread = threading.Thread(target=daemon.run, daemon=True)
+        self._thread.start()
+
+    def bridge(self) -> tuple[Bridge, Hello]:
+        bridge = Bridge(self.socket)
+        return bridge, bridge.next(Hello)
+
+    def stop(self) -> None:
+        self._inbox.put(Stop())
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+        self._listener.close()
+
+
+@contextmanager
+def daemon(folder: Path, seconds_per_image: float = 0.0) -> Iterator[Running]:
+    running = Running(folder, seconds_per_image)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("d")  # paths of sockets must be short
+
+
+@pytest.fixture(autouse=True)
+def _quick_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most daemons here are stopped with a bridge that takes nothing."""
+    monkeypatch.setattr("farm.worker.daemon.STOP_SECONDS", 0.3)
+
+
+def test_a_bridge_is_greeted_with_what_the_worker_is_and_hears_that_it_lives(folder: Path) -> None:
+    with daemon(folder) as running:
+        bridge, hello = running.bridge()
+        assert (hello.worker_id, hello.attempts) == ("w", frozenset())
+        assert hello.facts.runtime == "null"
+        bridge.next(Beat)
+
+
+def test_what_is_finished_is_offered_to_each_new_bridge_until_it_is_acknowledged(folder: Path) -> None:
+    with daemon(folder) as running:
+        first, _ = running.bridge()
+        first.say(assignment(1, "a", "b"))
+        first.end_of(1)
+        first.close()
+        second, hello = running.bridge()
+        assert hello.attempts == {AttemptKey("job", 1)}
+        second.end_of(1)
+        assert second.images() == [10, 11]
+        second.acknowledge_all()
+        second.say(assignment(2))  # what is said before it was taken in when this one ends
+        second.end_of(2)
+        second.acknowledge_all()
+        second.say(assignment(3))
+        second.end_of(3)
+        third, hello = running.bridge()
+        assert hello.attempts == {AttemptKey("job", 3)}
+        third.end_of(3)
+        assert third.images() == [30]
+
+
+def test_the_newest_bridge_counts_and_the_one_before_is_closed(folder: Path) -> None:
+    with daemon(folder) as running:
+        old, _ = running.bridge()
+        new, _ = running.bridge()
+        with pytest.raises((EOFError, ConnectionError)):
+            old.next(Farewell)
+        new.say(assignment(1))
+        new.end_of(1)
+
+
+def test_rendering_goes_on_without_a_bridge(folder: Path) -> None:
+    with daemon(folder, seconds_per_image=0.05) as running:
+        first, _ = running.bridge()
+        first.say(assignment(1, "a", "b", "c"))
+        first.next(Told, lambda t: isinstance(t.report, StepReport))
+        first.close()
+        second, hello = running.bridge()
+        assert hello.attempts == {AttemptKey("job", 1)}
+        second.end_of(1)
+        assert second.images() == [10, 11, 12]
+
+
+def test_an_attempt_that_comes_twice_is_rendered_once(folder: Path) -> None:
+    with daemon(folder, seconds_per_image=0.05) as running:
+        bridge, _ = running.bridge()
+        for given in (assignment(1), assignment(1), assignment(2)):
+            bridge.say(given)
+        bridge.end_of(2)
+        assert bridge.images() == [10, 20]
+
+
+def test_attempts_are_cancelled_and_given_back_as_the_coordinator_says(folder: Path) -> None:
+    with daemon(folder, seconds_per_image=0.2) as running:
+        bridge, _ = running.bridge()
+        for number, order in ((1, Cancel(AttemptKey("job", 1))), (2, Release(AttemptKey("job", 2)))):
+            bridge.say(assignment(number, *["a"] * 50))
+            bridge.next(Told, lambda t, n=number: isinstance(t.report, StepReport) and t.report.key.number == n)  # type: ignore[misc]  # mypy does not infer a lambda's default
+            bridge.say(order)
+        ends = [bridge.heard[-1], bridge.end_of(2)]
+        reports = [t.report for t in bridge.heard if isinstance(t, Told) and isinstance(t.report, AttemptReport)]
+        assert [report.state for report in reports] == [AttemptState.CANCELLED, AttemptState.ABANDONED], ends
+
+
+def test_a_bridge_learns_which_models_are_loaded(folder: Path) -> None:
+    with daemon(folder) as running:
+        first, _ = running.bridge()
+        first.say(assignment(1))
+        first.end_of(1)
+        second, _ = running.bridge()
+        told = second.next(Told)
+        assert told == Told(ResidencyReport(("scripted",)))
+
+
+def test_a_daemon_whose_last_process_died_delivers_what_that_finished_and_gives_back_the_rest(folder: Path) -> None:
+    left = Outbox(folder / "outbox")
+    with daemon(folder / "other") as running:
+        bridge, _ = running.bridge()
+        bridge.say(assignment(1, "a"))
+        image = bridge.next(Told, lambda t: isinstance(t.report, ImageReport)).report
+    assert isinstance(image, ImageReport)
+    left.put(image)
+    with daemon(folder) as running:
+        bridge, hello = running.bridge()
+        assert hello.attempts == {image.key}
+        end = bridge.end_of(1).report
+        assert isinstance(end, AttemptReport)
+        assert end.state is AttemptState.ABANDONED
+        assert bridge.images() == [image.index]
+
+
+def test_a_daemon_that_is_stopped_ends_its_attempts_and_says_farewell(folder: Path) -> None:
+    running = Running(folder, seconds_per_image=60)
+    bridge, _ = running.bridge()
+    bridge.say(assignment(1, steps=1000))
+    bridge.next(Told, lambda t: isinstance(t.report, StepReport))
+    stopping = threading.Thread(target=running.stop)
+    stopping.start()
+    end = bridge.end_of(1).report
+    assert isinstance(end, AttemptReport)
+    assert (end.state, end.reason) == (AttemptState.ABANDONED, "the worker was stopped")
+    bridge.acknowledge_all()
+    bridge.next(Farewell)
+    stopping.join()
+    assert list(running.outbox.iterdir()) == []
+
+
+def test_a_daemon_that_is_stopped_without_a_bridge_keeps_what_is_finished(folder: Path) -> None:
+    with daemon(folder) as running:
+        bridge, _ = running.bridge()
+        bridge.say(assignment(1))
+        bridge.end_of(1)
+        bridge.close()
+    with daemon(folder) as running:
+        bridge, hello = running.bridge()
+        assert hello.attempts == {AttemptKey("job", 1)}
+        bridge.end_of(1)
+        assert bridge.images() == [10]
