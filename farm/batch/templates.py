@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 from farm.batch.files import Row, wrong
 
+MAX_NAMES = 20
+"""Wildcards that are named when one is not found; collections hold thousands."""
+
 if TYPE_CHECKING:
     from dynamicprompts.sampling_context import SamplingContext
 
@@ -61,7 +64,9 @@ def _context(wildcards: Path | None, is_random: bool, seed: int) -> "SamplingCon
         def get_values(self, wildcard: str) -> WildcardValues:
             values = super().get_values(wildcard)
             if not values:
-                known = ", ".join(sorted(self.get_collection_names())) or "none; name their folder with --wildcards"
+                names = sorted(self.get_collection_names())
+                known = ", ".join(names[:MAX_NAMES]) or "none; name their folder with --wildcards"
+                known += ", ..." if len(names) > MAX_NAMES else ""
                 raise _TemplateError(f"there is no wildcard __{wildcard}__, or it is empty; known are {known}")
             return values
 

@@ -17,7 +17,7 @@ from farm.cli.progress import follow
 from farm.client import Client, Job
 from farm.diffusion.png import ImageRecord, read_provenance
 from farm.domain import ImageSpec, Pin, Provenance
-from farm.errors import FarmError, ImageFailedError, InvalidRequestError
+from farm.errors import FarmError, ImageFailedError, InfeasibleJobError, InvalidRequestError
 
 PINNINGS: Sequence[tuple[str, ...]] = (
     ("model_digest", "attention", "runtime", "compute_unit"),
@@ -28,9 +28,6 @@ PINNINGS: Sequence[tuple[str, ...]] = (
     (),
 )
 """What of an image's provenance its job is pinned to: the first of these that the farm can do."""
-
-IMPOSSIBLE = frozenset({"PINNED_AWAY", "LACKS_MODEL", "LACKS_SIZE", "LACKS_VARIANT", "LACKS_MEMORY"})
-"""Why a job will never run on a worker as it is, as `ExplainJob` says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +75,28 @@ def render(file: Path, out: Path | None, address: str, as_json: bool) -> None:
         follow(job, console(error=True))
         again = _result(job)
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(again)
     comparison = compare(png, again)
-    here = read_provenance(again).provenance
-    differences = dict(provenance_differences(record.provenance, here))
+    agrees = comparison is not None and comparison.largest == 0
+    differences = dict(provenance_differences(record.provenance, read_provenance(again).provenance))
     if as_json:
         print_json(
             {
                 "job": job.name,
-                "agrees": comparison is not None and comparison.largest == 0,
-                "psnr": comparison.psnr if comparison and comparison.largest else None,
+                "agrees": agrees,
+                "psnr": comparison.psnr if comparison and not agrees else None,
                 "pinned": list(pinned),
                 "differences": {name: {"file": there, "farm": here} for name, (there, here) in differences.items()},
             }
         )
     else:
         click.echo(describe(comparison))
-        for name in PINNINGS[0]:
-            if name not in pinned:
-                click.echo(f"It was not pinned to its {name}, which no worker here can give together with the rest.")
-        for name, (before, now) in differences.items():
-            click.echo(f"  {name}: {before or 'none'} in the file, {now or 'none'} here")
-    sys.exit(0 if comparison and comparison.largest == 0 else 1)
+        for name in (name for name in PINNINGS[0] if name not in pinned):
+            click.echo(f"It was not pinned to its {name}, which no worker here can give together with the rest.")
+        for name, (there, here) in differences.items():
+            click.echo(f"  {name}: {there or 'none'} in the file, {here or 'none'} here")
+    sys.exit(0 if agrees else 1)
 
 
 def submit_again(client: Client, record: ImageRecord, display_name: str) -> tuple[Job, tuple[str, ...]]:
@@ -114,27 +111,15 @@ def submit_again(client: Client, record: ImageRecord, display_name: str) -> tupl
     for names in PINNINGS:
         pin = Pin(**{name: getattr(record.provenance, name) for name in names})
         try:
-            job = client.submit([spec], model=record.provenance.model, display_name=display_name, pin=pin)
-        except FarmError as error:
-            if not _is_about_pin(error):
+            return client.submit([spec], model=record.provenance.model, display_name=display_name, pin=pin), names
+        except InfeasibleJobError as error:
+            refusal = error
+        except InvalidRequestError as error:
+            if not all(field.startswith("spec.pin.") for field in error.violations):
                 raise
             refusal = error
-            continue
-        whys = job.explain().workers
-        if not whys or any(why.reason not in IMPOSSIBLE for why in whys):
-            return job, names
-        refusal = FarmError("No worker of this farm can render it: " + "; ".join(why.detail for why in whys) + ".")
-        job.cancel().wait()
-        job.delete()
     assert refusal is not None
     raise refusal
-
-
-def _is_about_pin(error: FarmError) -> bool:
-    """Whether it is the pin that the farm refuses."""
-    if isinstance(error, InvalidRequestError):
-        return all(field.startswith("spec.pin.") for field in error.violations)
-    return error.reason == "JOB_INFEASIBLE"
 
 
 def _result(job: Job) -> bytes:
