@@ -111,7 +111,6 @@ def _enter(state: FarmState, worker: Worker, place: Place) -> None:
     if group is None:
         assert worker.facts is not None, "only workers that have joined are in a group"
         group = state.groups[place.group] = Group(worker.facts, place.group[1], place.group[2])
-        state.is_shifted = True
     group.count += 1
     if place.kind is not None:
         group.occupied[place.kind] = group.occupied.get(place.kind, 0) + 1

@@ -41,8 +41,7 @@ def due_time(state: FarmState) -> float | None:
     if state.is_stale:
         return state.plan.time + state.plan.interval
     is_tail = bool(state.vacant[0]) and any(group.occupied for group in state.groups.values())
-    wait = PLAN_SECONDS if is_tail or state.is_shifted else REFRESH_SECONDS
-    return state.plan.time + max(state.plan.interval, wait)
+    return state.plan.time + max(state.plan.interval, PLAN_SECONDS if is_tail else REFRESH_SECONDS)
 
 
 def make_plan(state: FarmState, now: float) -> Plan:

@@ -287,7 +287,6 @@ class FarmState:
         accounts: Submitters with live jobs.
         plan: What `decide` last planned.
         is_stale: Whether something has happened since that a plan must know.
-        is_shifted: Whether a rate group came into being since.
         kinds: Kinds of live jobs. Like all that follows, an index: it is derived from the jobs and workers, and kept so
             that a decision costs nothing for those that it does not concern.
         kind_count: Kinds that there ever were.
@@ -309,7 +308,6 @@ class FarmState:
     accounts: dict[str, Account] = field(default_factory=dict)
     plan: Plan | None = None
     is_stale: bool = False
-    is_shifted: bool = False
     kinds: dict[Hashable, Kind] = field(default_factory=dict)
     kind_count: int = 0
     machines: dict[Hashable, int] = field(default_factory=dict)

@@ -333,7 +333,7 @@ def _step_done(state: FarmState, event: ev.StepDone) -> None:
 
 
 def _planned(state: FarmState, event: ev.Planned) -> None:
-    state.plan, state.is_stale, state.is_shifted = event.plan, False, False
+    state.plan, state.is_stale = event.plan, False
     for job_id, end in event.plan.ends.items():
         job = state.jobs[job_id]
         if len(job.forecasts) < len(CHECKPOINTS) and job.settled_part >= CHECKPOINTS[len(job.forecasts)]:

@@ -11,6 +11,9 @@ from farm.simulator.mac import Mac
 BIN_SECONDS = 10.0
 """Width of a bin of throughput."""
 
+WORK_BIN_SECONDS = 600.0
+"""Width of a bin of submitters' work."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -43,7 +46,7 @@ class Records:
         jobs: By id, in the order of submission.
         spans: Each image's time, if kept.
         bins: Images by chip and bin of time.
-        hours: Work in megapixel-steps by submitter and hour.
+        work: Work in megapixel-steps by submitter and bin of time.
         unquoted: Live jobs whose end is to be foretold at the next plan: when new, and when half done.
         wasted: Images that came second.
         stale: Further reports that came too late to count.
@@ -54,7 +57,7 @@ class Records:
     jobs: dict[str, JobRecord] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
     bins: Counter[tuple[str, int]] = field(default_factory=Counter)
-    hours: dict[tuple[str, int], float] = field(default_factory=dict)
+    work: dict[tuple[str, int], float] = field(default_factory=dict)
     unquoted: set[str] = field(default_factory=set)
     wasted: int = 0
     stale: int = 0
@@ -69,8 +72,8 @@ class Records:
         """Takes in an image."""
         self.last_commit = stop
         self.bins[mac.facts.chip, int(stop // BIN_SECONDS)] += 1
-        hour = (job.submitter, int(stop // 3600))
-        self.hours[hour] = self.hours.get(hour, 0.0) + job.kind.work
+        place = (job.submitter, int(stop // WORK_BIN_SECONDS))
+        self.work[place] = self.work.get(place, 0.0) + job.kind.work
         if job.succeeded_count == (job.image_count + 1) // 2 and job.image_count > 1:
             self.unquoted.add(job.job_id)
         if self.keep_spans:

@@ -1,6 +1,7 @@
 """Runs the farm's own scheduler over simulated Macs: a heap of what is due in place of a clock."""
 
 import heapq
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -45,6 +46,7 @@ class Simulation:
         seed: Of all chance.
         policy: A key of `POLICIES`.
         keep_spans: Whether to keep every image's time, for a Gantt chart.
+        until: Seconds after the start at which to stop, whatever is left.
     """
 
     def __init__(
@@ -56,11 +58,13 @@ class Simulation:
         seed: int = 0,
         policy: str = "best",
         keep_spans: bool = False,
+        until: float = math.inf,
     ) -> None:
         self.state = FarmState()
         self.fleet = fleet
         self.faults = faults
         self.now = 0.0
+        self._until = until
         self._chance = random.Random(seed)  # noqa: S311 - it draws speeds and faults, not secrets
         self._due: list[tuple[float, int, Mac | Callable[[], None], int]] = []
         self._count = 0
@@ -82,7 +86,7 @@ class Simulation:
         for upset in self.upsets:
             self._at(upset.time, lambda upset=upset: self._upset(upset))  # type: ignore[misc]  # as above
         self._at(BEAT_SECONDS, self._beat)
-        while self._to_come or self.state.jobs:
+        while (self._to_come or self.state.jobs) and self.now < self._until:
             self._turn()
             if not self._to_come and self.now - self.records.last_commit > PATIENCE_SECONDS:
                 break
