@@ -50,6 +50,7 @@ class Records:
         unquoted: Live jobs whose end is to be foretold at the next plan: when new, and when half done.
         wasted: Images that came second.
         stale: Further reports that came too late to count.
+        image_count: Images that were committed.
         last_commit: When the last image was committed.
     """
 
@@ -61,6 +62,7 @@ class Records:
     unquoted: set[str] = field(default_factory=set)
     wasted: int = 0
     stale: int = 0
+    image_count: int = 0
     last_commit: float = 0.0
 
     def opened(self, event: ev.JobOpened) -> None:
@@ -71,6 +73,7 @@ class Records:
     def committed(self, mac: Mac, job: LiveJob, start: float, stop: float) -> None:
         """Takes in an image."""
         self.last_commit = stop
+        self.image_count += 1
         self.bins[mac.facts.chip, int(stop // BIN_SECONDS)] += 1
         place = (job.submitter, int(stop // WORK_BIN_SECONDS))
         self.work[place] = self.work.get(place, 0.0) + job.kind.work

@@ -6,6 +6,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 from farm.domain import (
     AttemptKey,
@@ -46,7 +47,6 @@ class Simulation:
         seed: Of all chance.
         policy: A key of `POLICIES`.
         keep_spans: Whether to keep every image's time, for a Gantt chart.
-        until: Seconds after the start at which to stop, whatever is left.
     """
 
     def __init__(
@@ -58,39 +58,47 @@ class Simulation:
         seed: int = 0,
         policy: str = "best",
         keep_spans: bool = False,
-        until: float = math.inf,
     ) -> None:
         self.state = FarmState()
         self.fleet = fleet
         self.faults = faults
         self.now = 0.0
-        self._until = until
         self._chance = random.Random(seed)  # noqa: S311 - it draws speeds and faults, not secrets
         self._due: list[tuple[float, int, Mac | Callable[[], None], int]] = []
         self._count = 0
-        self.macs = _macs(fleet, POLICIES[policy], self._chance)
+        # Whatever the policy, the same seed gives the same Macs, jobs and faults: measurements are drawn last.
+        factors = _factors(fleet, self._chance)
+        self.arrivals = _arrivals(workload, self._chance)
+        self.upsets = list(upsets(faults, len(factors), self._chance))
+        self.macs = _macs(fleet, factors, POLICIES[policy], self._chance)
         self.joins = [macs.join_at for macs in fleet.mac for _ in range(macs.count)]
         self._by_name = {mac.worker_id: mac for mac in self.macs}
-        self.arrivals = _arrivals(workload, self._chance)
-        self.upsets = list(upsets(faults, len(self.macs), self._chance))
         self.records = Records(keep_spans)
         self._provenances: dict[tuple[str, str], Provenance] = {}
         self._to_come = len(self.arrivals)
+        self._schedule()
 
-    def run(self) -> Records:
-        """Runs until every job has ended, or nothing can happen any more."""
-        for mac, time in zip(self.macs, self.joins, strict=True):
-            self._at(time, lambda mac=mac: self._join(mac))  # type: ignore[misc]  # mypy takes no default in a lambda
-        for opened in self.arrivals:
-            self._at(opened.time, lambda opened=opened: self._open(opened))  # type: ignore[misc]  # as above
-        for upset in self.upsets:
-            self._at(upset.time, lambda upset=upset: self._upset(upset))  # type: ignore[misc]  # as above
-        self._at(BEAT_SECONDS, self._beat)
-        while (self._to_come or self.state.jobs) and self.now < self._until:
+    def run(self, *, until: float = math.inf, images: float = math.inf) -> Records:
+        """Runs on until every job has ended, or nothing can happen any more.
+
+        Args:
+            until: Or until so many seconds after the start.
+            images: Or until so many images were committed.
+        """
+        while (self._to_come or self.state.jobs) and self.now < until and self.records.image_count < images:
             self._turn()
             if not self._to_come and self.now - self.records.last_commit > PATIENCE_SECONDS:
                 break
         return self.records
+
+    def _schedule(self) -> None:
+        for mac, time in zip(self.macs, self.joins, strict=True):
+            self._at(time, partial(self._join, mac))
+        for opened in self.arrivals:
+            self._at(opened.time, partial(self._open, opened))
+        for upset in self.upsets:
+            self._at(upset.time, partial(self._upset, upset))
+        self._at(BEAT_SECONDS, self._beat)
 
     def _turn(self) -> None:
         """Lets happen all that is due next, at one moment, then what the scheduler decides."""
@@ -106,6 +114,9 @@ class Simulation:
                     target()
                 elif target.epoch == epoch:
                     self._advance(target)
+        self._decide()
+
+    def _decide(self) -> None:
         for event in decide(self.state, self.now):
             self._happen(event)
 
@@ -260,22 +271,21 @@ class Simulation:
                 self._report(mac, AttemptReport(key, AttemptState.ABANDONED, "the renderer died"))
 
 
-def _macs(fleet: Fleet, units: tuple[ComputeUnit, ...], chance: random.Random) -> list[Mac]:
+def _factors(fleet: Fleet, chance: random.Random) -> list[float]:
+    count = sum(macs.count for macs in fleet.mac)
+    return [max(0.5, 1.0 + fleet.spread * chance.gauss(0.0, 1.0)) for _ in range(count)]
+
+
+def _macs(fleet: Fleet, factors: list[float], units: tuple[ComputeUnit, ...], chance: random.Random) -> list[Mac]:
     made: list[Mac] = []
     for macs in fleet.mac:
         facts = chip_facts(macs.chip, macs.gpu_cores, macs.memory_gb, macs.models, units, macs.labels)
+        rows = [speeds()[macs.chip, macs.gpu_cores, model, unit] for model in macs.models for unit in units]
         for _ in range(macs.count):
-            factor = max(0.5, 1.0 + fleet.spread * chance.gauss(0.0, 1.0))
-            measured = tuple(
-                measurement(
-                    speeds()[macs.chip, macs.gpu_cores, model, unit],
-                    factor * (1 + fleet.noise * chance.gauss(0.0, 0.5)),
-                )
-                for model in macs.models
-                for unit in units
-            )
+            number, factor = len(made), factors[len(made)]
+            # A calibration is a mean over several steps, so it is less noisy than an image.
+            measured = tuple(measurement(row, factor * (1 + fleet.noise * chance.gauss(0.0, 0.5))) for row in rows)
             own = replace(facts, measurements=measured) if fleet.is_calibrated else facts
-            number = len(made)
             made.append(Mac(number, f"mac-{number:05d}", own, factor, fleet.resident_models))
     return made
 

@@ -1,0 +1,108 @@
+"""What the scheduler costs: ten thousand Macs in virtual time, and a decision by the size of the farm.
+
+The time of a decision is all that is spent in `decide`, plans included, and in applying what it decides, an image.
+"""
+
+import argparse
+import resource
+import statistics
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from benchmarks.report import report
+from farm.simulator.report import summarize
+from farm.simulator.scenario import Fleet, Jobs, Workload, parse
+from farm.simulator.simulation import Simulation
+
+CAMPUS = Path(__file__).parents[1] / "examples" / "fleets" / "campus.toml"
+MINUTES_GOAL = 5.0
+EFFICIENCY_GOAL = 0.98
+MEMORY_GOAL = 1.0
+WORKERS_GOAL = 2.0
+JOBS_GOAL = 4.0
+IMAGES_A_MAC = 40
+KINDS = 10
+SUBMITTERS = 10
+MACS_BY_JOBS = 1_000
+
+
+class TimedSimulation(Simulation):
+    """Counts the time that decisions take."""
+
+    deciding = 0.0
+
+    def _decide(self) -> None:
+        started = time.perf_counter()
+        super()._decide()
+        self.deciding += time.perf_counter() - started
+
+
+def campus(macs: int) -> Fleet:
+    """The sample campus, made as large as is asked for with the same mixture of chips."""
+    sample = parse(CAMPUS.read_text("utf-8"), Fleet, "campus.toml")
+    scale = macs / sum(each.count for each in sample.mac)
+    return replace(sample, mac=tuple(replace(each, count=max(1, round(each.count * scale))) for each in sample.mac))
+
+
+def decision_microseconds(macs: int, jobs: int) -> float:
+    """Time of a decision while every Mac is busy: from the first quarter of the images to the second.
+
+    Args:
+        macs: Macs in the fleet.
+        jobs: Jobs, of as many kinds as `KINDS` and of `SUBMITTERS` people.
+    """
+    total = macs * IMAGES_A_MAC
+    workload = tuple(
+        Jobs("sd-1.5", -(-total // jobs), submitter=f"s{number % SUBMITTERS}", steps=20 + number % KINDS)
+        for number in range(jobs)
+    )
+    simulation = TimedSimulation(campus(macs), Workload(workload))
+    simulation.run(images=total // 4)
+    before, count = simulation.deciding, simulation.records.image_count
+    simulation.run(images=total // 2)
+    return 1e6 * (simulation.deciding - before) / (simulation.records.image_count - count)
+
+
+def main() -> None:
+    """Measures and prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--macs", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=3, help="of the ratios; the large run is made once")
+    arguments = parser.parse_args()
+    tell = partial(report, "simulator")
+    by_macs, by_jobs = [], []
+    for _ in range(arguments.repeats):
+        by_macs.append(decision_microseconds(arguments.macs, 10) / decision_microseconds(100, 10))
+        by_jobs.append(decision_microseconds(MACS_BY_JOBS, 1_000) / decision_microseconds(MACS_BY_JOBS, 10))
+    ratios = (
+        ("decision_by_workers", by_macs, WORKERS_GOAL, "100 workers"),
+        ("decision_by_jobs", by_jobs, JOBS_GOAL, "10 live jobs"),
+    )
+    for figure, values, goal, beside in ratios:
+        spread = max(values) - min(values)
+        value = round(statistics.median(values), 2)
+        tell(figure, value, "1", goal, compared_with=beside, repeats=arguments.repeats, spread=spread)
+    started = time.process_time()
+    simulation = Simulation(campus(arguments.macs), Workload((Jobs("sd-1.5", arguments.images),)))
+    simulation.run()
+    minutes = (time.process_time() - started) / 60
+    efficiency = summarize(simulation).efficiency
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    tell("campus_cpu_time", round(minutes, 2), "min", MINUTES_GOAL, compared_with="nothing")
+    tell(
+        "campus_efficiency",
+        round(efficiency, 4),
+        "1",
+        EFFICIENCY_GOAL,
+        compared_with="fluid LP bound",
+        smaller_is_better=False,
+    )
+    tell("campus_memory", round(peak, 3), "GB", MEMORY_GOAL, compared_with="nothing")
+
+
+if __name__ == "__main__":
+    main()
