@@ -71,7 +71,8 @@ def main() -> None:
         connection.send(Up())
     _watch(node, connection)
     died = [name for name, _ in node.dead_processes()]
-    node.kill_all_processes(check_alive=False, allow_graceful=True)
+    # Without its node nothing of it has anything to end in order, and its parent waits to start the next one.
+    node.kill_all_processes(check_alive=False, allow_graceful=not died)
     if died:
         raise SystemExit(f"Ray's {' and '.join(died)} died")
 

@@ -2,9 +2,9 @@
 
 Two child processes do what needs Ray, its head and its driver, and both are started again when they end. Workers are
 known by their daemons' greetings: a worker is reached over the bridge from which its last greeting came. What gets lost
-on the way is of no consequence, since each new greeting says what the worker holds, and a worker keeps what it has
-finished until that is acknowledged. While the engine has no driver, and for a while afterwards, it says that it is
-deaf: the silence of workers then is its own fault, and costs them nothing.
+on the way is of no consequence, since each new greeting says what the worker holds: what it should hold and does not is
+sent again, and a worker keeps what it has finished until that is acknowledged. While the engine has no driver, and for
+a while afterwards, it says that it is deaf: the silence of workers then is its own fault, and costs them nothing.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from farm.carrier.node import RAY_ENVIRONMENT, NodeChild, NodeSettings, Stop, ch
 from farm.coordinator.engine import Deaf, Heartbeat, Joined, Left, Receive, Reported
 from farm.coordinator.ray_messages import DriverChild, DriverSettings, DriverUp, DriverWord, FromNode, NodeLost, ToNode
 from farm.domain import Assignment, AttemptKey
-from farm.reports import DeviceReport
+from farm.reports import AttemptReport, DeviceReport
 
 DEAF_SECONDS = 1.0
 """Between two words of an engine that is deaf; well below a lease."""
@@ -84,6 +84,8 @@ class RayEngine:
         self._hears_since: float | None = None  # None: there is no driver
         self._nodes: dict[str, str] = {}  # by worker
         self._workers: dict[str, str] = {}  # by node
+        # What workers were assigned and did not end yet, by worker: what was lost on the way is sent again.
+        self._assigned: dict[str, dict[AttemptKey, Assignment]] = {}
 
     async def start(self, receive: Receive) -> None:
         """Begins to start Ray, which takes some seconds, and returns at once."""
@@ -92,14 +94,17 @@ class RayEngine:
 
     def assign(self, worker_id: str, assignment: Assignment) -> None:
         """Sends images to be rendered."""
+        self._assigned.setdefault(worker_id, {})[assignment.key] = assignment
         self._send(worker_id, assignment)
 
     def cancel(self, worker_id: str, key: AttemptKey) -> None:
         """Tells a worker to stop an attempt at its next step."""
+        self._forget(worker_id, key)
         self._send(worker_id, Cancel(key))
 
     def release(self, worker_id: str, key: AttemptKey) -> None:
         """Tells a worker to finish its image and give the rest of the attempt back."""
+        self._forget(worker_id, key)
         self._send(worker_id, Release(key))
 
     def acknowledge(self, worker_id: str, number: int) -> None:
@@ -115,6 +120,9 @@ class RayEngine:
             await asyncio.to_thread(self._driver.end, 0.0)
         if self._head is not None:
             await asyncio.to_thread(self._head.stop, Stop(), _STOP_SECONDS)
+
+    def _forget(self, worker_id: str, key: AttemptKey) -> None:
+        self._assigned.get(worker_id, {}).pop(key, None)
 
     def _send(self, worker_id: str, message: ToDaemon) -> None:
         node_id = self._nodes.get(worker_id)
@@ -197,9 +205,7 @@ class RayEngine:
             log.error("ray_engine.not_understood node=%s reason=%r", node_id, str(error))
             return
         if isinstance(message, Hello):
-            self._nodes[message.worker_id] = node_id
-            self._workers[node_id] = message.worker_id
-            self._receive(Joined(message.worker_id, message.facts, message.attempts))
+            self._welcome(node_id, message)
             return
         worker_id = self._workers.get(node_id)
         if worker_id is None or self._nodes.get(worker_id) != node_id:
@@ -208,9 +214,20 @@ class RayEngine:
             case Beat():
                 self._receive(Heartbeat(worker_id))
             case Told(report, number):
+                if isinstance(report, AttemptReport):
+                    self._forget(worker_id, report.key)
                 self._receive(Reported(worker_id, report, number))
             case Farewell(reason):
                 self._lose(node_id, reason)
+
+    def _welcome(self, node_id: str, hello: Hello) -> None:
+        self._nodes[hello.worker_id] = node_id
+        self._workers[node_id] = hello.worker_id
+        assigned = self._assigned.get(hello.worker_id, {})
+        lost = [assignment for key, assignment in assigned.items() if key not in hello.attempts]
+        self._receive(Joined(hello.worker_id, hello.facts, hello.attempts | {assignment.key for assignment in lost}))
+        for assignment in lost:
+            self._send(hello.worker_id, assignment)
 
     def _lose(self, node_id: str, gone_because: str | None) -> None:
         """Forgets the way over a node. With a reason, its worker is gone for certain; else it gets nothing new."""

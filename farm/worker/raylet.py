@@ -67,6 +67,7 @@ class Raylet:
                 return
             if child is self._child:
                 self._note(what)
+                self._look()
 
     def _note(self, what: str) -> None:
         if what == "up":

@@ -104,7 +104,8 @@ def test_a_coordinator_that_is_killed_costs_nothing_but_time(fleet: Fleet) -> No
     fleet.start_coordinator()
     batch.finish()
     assert before.items() <= committed(fleet.state, batch.job_id).items()
-    assert batch.lost_attempts() == []
+    # What was written down and not yet sent when it died is placed again; nothing else is.
+    assert all("came back without it" in line for line in batch.lost_attempts()), batch.log()
 
 
 def test_a_worker_that_is_killed_loses_its_images_to_others_at_once_and_comes_back(fleet: Fleet) -> None:
