@@ -11,8 +11,6 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from farm.api.requests import submission
 from farm.errors import AddressError
@@ -64,11 +62,6 @@ def finish(jobs: job_service_pb2_grpc.JobServiceStub, job: job_pb2.Job) -> job_p
     for event in jobs.WatchJob(job_service_pb2.WatchJobRequest(name=job.name), timeout=SECONDS):
         job = event.job if event.HasField("job") else job
     return job
-
-
-def code_of(error: grpc.RpcError) -> grpc.StatusCode:
-    assert isinstance(error, grpc.Call)
-    return error.code()
 
 
 def refused(error: pytest.ExceptionInfo[grpc.RpcError]) -> tuple[grpc.StatusCode, str, dict[str, str]]:
@@ -183,48 +176,6 @@ def test_a_submission_of_another_shape_is_refused(
         jobs.SubmitJob(iter(messages), timeout=SECONDS)
     code, _, violations = refused(error)
     assert (code, list(violations)) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
-
-
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-IMAGE_SPECS = st.builds(
-    job_pb2.ImageSpec,
-    prompt=TEXT,
-    negative_prompt=st.none() | TEXT,
-    seed=st.none() | st.integers(-(2**63), 2**63 - 1),
-    width=st.none() | st.just(64) | st.integers(-(2**31), 2**31 - 1),
-    height=st.none() | st.just(64) | st.integers(-(2**31), 2**31 - 1),
-    steps=st.none() | st.integers(-(2**31), 2**31 - 1),
-    guidance_scale=st.none() | st.floats(),
-    sampler=st.none() | st.sampled_from(["ddim", ""]) | TEXT,
-    strength=st.none() | st.floats(),
-    init_image=st.none() | st.binary(max_size=9),
-)
-JOB_SPECS = st.builds(
-    job_pb2.JobSpec,
-    display_name=TEXT,
-    model=st.sampled_from(["", "shapes", "models/shapes"]) | TEXT,
-    priority=st.integers(-(2**31), 2**31 - 1),
-    labels=st.dictionaries(TEXT, TEXT),
-    defaults=IMAGE_SPECS,
-    pin=st.builds(job_pb2.Pin, chip_class=st.integers(-5, 9), attention=st.integers(0, 9), model_digest=TEXT),
-    output=st.sampled_from(["", "x"]),
-    entry_count=st.none() | st.integers(-(2**63), 2**63 - 1),
-)
-REQUESTS = st.builds(job_service_pb2.SubmitJobRequest, spec=JOB_SPECS, request_id=TEXT, validate_only=st.just(True))
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(REQUESTS, st.lists(IMAGE_SPECS, max_size=5))
-def test_whatever_is_submitted_is_taken_or_refused_and_never_an_accident(
-    jobs: job_service_pb2_grpc.JobServiceStub, first: job_service_pb2.SubmitJobRequest, entries: list[job_pb2.ImageSpec]
-) -> None:
-    rest = job_service_pb2.SubmitJobRequest(entries=job_pb2.Entries(entries=entries))
-    outcome = grpc.StatusCode.OK
-    try:
-        jobs.SubmitJob(iter([first, rest]), timeout=SECONDS)
-    except grpc.RpcError as error:
-        outcome = code_of(error)
-    assert outcome in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
 
 
 def test_what_is_not_there_is_not_found_by_a_reason_of_its_own(
