@@ -1,0 +1,55 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.carrier.messages import Acknowledge, Beat, Cancel, Farewell, Hello, Message, Release, Told, decode, encode
+from farm.domain import AttemptKey, AttemptState
+from farm.reports import (
+    AttemptReport,
+    DeviceReport,
+    ImageFailureReport,
+    ImageReport,
+    ResidencyReport,
+    Stage,
+    StageReport,
+    StepReport,
+)
+from tests.builders import PROVENANCE, worker_facts
+from tests.worker.builders import assignment
+
+KEY = AttemptKey("job", 3)
+
+MESSAGES: list[Message] = [
+    Hello("w", worker_facts(room="attic"), frozenset({KEY, AttemptKey("job", 4)})),
+    Beat(),
+    Farewell("it was stopped"),
+    Told(StageReport(KEY, Stage.LOAD)),
+    Told(StepReport(KEY, 1, 2, 3)),
+    Told(ImageReport(KEY, 1, b"\x89PNG" * 100, PROVENANCE, 0.5, ("a note",)), 7),
+    Told(ImageFailureReport(KEY, 1, "BAD", "it is bad"), 8),
+    Told(AttemptReport(KEY, AttemptState.ABANDONED, "asleep", 1), 2**62),
+    Told(ResidencyReport(("shapes",))),
+    Told(DeviceReport("another farm has it")),
+    assignment(1, "a", "b"),
+    Cancel(KEY),
+    Release(KEY),
+    Acknowledge(2**62),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(getattr(message, "report", message)).__name__)
+def test_a_message_is_read_as_it_was_written(message: Message) -> None:
+    assert decode(encode(message)) == message
+
+
+@given(st.binary())
+def test_what_is_no_message_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the library's own words
+        decode(data)
+
+
+@given(st.sampled_from(MESSAGES), st.integers(0, 10_000))
+def test_a_message_that_was_cut_is_refused(message: Message, length: int) -> None:
+    data = encode(message)
+    with pytest.raises(ValueError):  # noqa: PT011 - the library's own words
+        decode(data[: length % len(data)])

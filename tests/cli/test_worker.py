@@ -1,0 +1,69 @@
+"""`farm worker run` and `farm up --workers` as processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from farm import Client
+from farm.cli.local_fleet import free_ray_address
+from farm.domain import JobState
+from tests.cli.processes import SECONDS, eventually, processes_that_name, start_farm
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [("10.0.0.7:7434", "whoever reaches Ray can run any code"), ("nonsense", "no address of Ray's head")],
+)
+def test_an_address_of_ray_that_cannot_be_is_told_in_a_paragraph(tmp_path: Path, address: str, says: str) -> None:
+    options = ["--ray-address", address, "--null-renderer"]
+    for command in (["worker", "run", "--folder", tmp_path], ["coordinator", "--engine", "ray", "--state", tmp_path]):
+        process = start_farm(*command, *options)
+        out, err = process.communicate(timeout=SECONDS)
+        assert (process.returncode, out) == (1, "")
+        assert says in err
+        assert "Traceback" not in err
+
+
+def test_two_workers_cannot_share_a_folder(tmp_path: Path) -> None:
+    options = ["worker", "run", "--folder", tmp_path, "--ray-address", free_ray_address(), "--null-renderer"]
+    first = start_farm(*options)
+    try:
+        assert eventually((tmp_path / "lock").exists)
+        second = start_farm(*options)
+        _, err = second.communicate(timeout=SECONDS)
+        assert second.returncode == 1
+        assert "Another worker uses the folder" in err
+    finally:
+        first.terminate()
+        _, err = first.communicate(timeout=SECONDS)
+    assert first.returncode == 0, err
+
+
+@pytest.mark.parametrize("command", ["--help", "worker run --help", "coordinator --help"])
+def test_help_does_not_wait_for_ray_to_be_imported(command: str) -> None:
+    code = f"import sys, farm.cli.main as m\ntry: m.main({command.split()!r})\nfinally: assert 'ray' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_fleet_for_trying_out_renders_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    options = ["--address", "127.0.0.1:0", "--state", tmp_path / "state", "--null-renderer", "--workers", "2"]
+    process = start_farm("up", *options)
+    try:
+        assert process.stdout
+        address = process.stdout.readline().partition(" at ")[2].partition(";")[0]
+        with Client(address) as client:
+            assert eventually(lambda: len(list(client.workers())) == 2, 2 * SECONDS)
+            job = client.submit(["a red circle"] * 20, steps=2)
+            assert job.wait() is JobState.SUCCEEDED
+            workers = {image.worker for page in job.list_images() for image in page}
+        assert workers <= {"workers/local-1", "workers/local-2"}
+        os.kill(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=2 * SECONDS)
+        assert process.returncode == 0, err
+    finally:
+        process.kill()
+    assert eventually(lambda: not processes_that_name(str(tmp_path)))
