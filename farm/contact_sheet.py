@@ -27,12 +27,14 @@ class Cell:
     """One picture of a sheet.
 
     Attributes:
-        file: Its file; None for a picture that failed, whose place stays empty.
+        file: Its file; None for a picture that is not there, whose place stays empty.
         settings: What it was made with, by name, in words.
+        state: What is written in the place of a picture that is not there.
     """
 
     file: Path | None
     settings: Mapping[str, str] = field(default_factory=dict)
+    state: str = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class _Sheet:
         from PIL import Image
 
         if cell.file is None:
-            self.write("failed", left, top)
+            self.write(cell.state, left, top)
             return
         with Image.open(cell.file) as picture:
             scaled = picture.convert("RGB").resize((CELL_WIDTH, height), Image.Resampling.LANCZOS)

@@ -180,3 +180,9 @@ class BatchFileError(FarmError):
     """A batch file cannot be read, or a row of it is wrong."""
 
     reason = "BATCH_FILE_INVALID"
+
+
+class OutputFolderError(FarmError):
+    """A folder cannot take a job's images: it cannot be written, or it holds another job's."""
+
+    reason = "OUTPUT_FOLDER_UNUSABLE"

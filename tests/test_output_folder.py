@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from farm.api.status import failure_status
-from farm.errors import ArtifactError
-from farm.output_folder import CONTACT_SHEET, MANIFEST, output_folder
+from farm.errors import ArtifactError, OutputFolderError
+from farm.output_folder import CONTACT_SHEET, MANIFEST, check_output_folder, clear_output_folder, output_folder
 from farm.v1 import job_pb2
 
 
@@ -33,7 +33,7 @@ def committed(index: int) -> job_pb2.Image:
 
 def fill(folder: Path, images: list[job_pb2.Image]) -> list[int]:
     """Does what a download does, and says which images it fetched."""
-    with output_folder(folder) as output:
+    with output_folder(folder, "jobs/j") as output:
         missing = output.missing(images)
         for index in missing:
             output.store(images[index], png(index))
@@ -70,7 +70,10 @@ def test_the_manifest_has_an_object_an_image_with_the_fields_of_the_api_and_numb
 
 def test_a_failed_image_is_in_the_manifest_with_its_error_and_without_a_file(tmp_path: Path) -> None:
     failed = job_pb2.Image(
-        index=0, state=job_pb2.IMAGE_STATE_FAILED, error=failure_status("NOT_FINITE", "The latents are not finite.")
+        name="jobs/j/images/0",
+        index=0,
+        state=job_pb2.IMAGE_STATE_FAILED,
+        error=failure_status("NOT_FINITE", "The latents are not finite."),
     )
     assert fill(tmp_path, [failed]) == []
     (entry,) = manifest(tmp_path)
@@ -90,6 +93,65 @@ def test_filling_again_fetches_only_what_is_missing_or_wrong(tmp_path: Path) -> 
 
 
 def test_bytes_that_are_not_what_was_committed_are_refused_and_leave_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="jobs/j/images/0 was damaged"), output_folder(tmp_path) as output:
+    with (
+        pytest.raises(ArtifactError, match="jobs/j/images/0 was damaged"),
+        output_folder(tmp_path, "jobs/j") as output,
+    ):
         output.store(committed(0), png(0)[:-1])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_image_is_left_out_and_named_once_all_others_are_there(tmp_path: Path) -> None:
+    images = [committed(0), committed(1), committed(2)]
+
+    def fill_what_is_whole() -> None:
+        with output_folder(tmp_path, "jobs/j") as output:
+            output.store(images[0], png(0))
+            with pytest.raises(ArtifactError) as damage:
+                output.store(images[1], b"half")
+            assert output.skip_damaged(damage.value, [0, 1, 2]) == [2]
+            output.store(images[2], png(2))
+            output.record(images)
+
+    with pytest.raises(ArtifactError, match=r"1 by index: 1\).*other 2 .*farm retry j"):
+        fill_what_is_whole()
+    assert [entry["file"] for entry in manifest(tmp_path)] == ["000000.png", None, "000002.png"]
+    assert (tmp_path / CONTACT_SHEET).exists()
+
+
+def test_a_folder_with_another_jobs_images_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    fill(tmp_path, [committed(0)])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    check_output_folder(tmp_path, "jobs/j")
+    for job in ("jobs/k", ""):
+        with pytest.raises(OutputFolderError, match="holds the images of jobs/j"):
+            check_output_folder(tmp_path, job)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_manifest_that_is_none_of_the_farms_is_not_overwritten(tmp_path: Path) -> None:
+    for content in (b"not JSON\n", b"[1]\n", b'{"name": "shopping"}\n'):
+        (tmp_path / MANIFEST).write_bytes(content)
+        with pytest.raises(OutputFolderError, match=r"is not a manifest|holds the images of"):
+            check_output_folder(tmp_path, "jobs/j")
+        assert (tmp_path / MANIFEST).read_bytes() == content
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_the_farms_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputFolderError, match="cannot take the images"):
+            check_output_folder(folder)
+
+
+def test_clearing_a_folder_removes_what_its_manifest_names_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    fill(folder, [committed(0), committed(1)])
+    (folder / "000007.png").write_bytes(b"mine")
+    (tmp_path / "000001.png").write_bytes(b"mine")
+    with (folder / MANIFEST).open("a") as lines:
+        lines.write(json.dumps({"name": "jobs/j/images/2", "file": "../000001.png"}) + "\n")
+    clear_output_folder(folder)
+    assert [path.name for path in folder.iterdir()] == ["000007.png"]
+    assert (tmp_path / "000001.png").exists()
+    clear_output_folder(tmp_path / "nowhere")

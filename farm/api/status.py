@@ -45,6 +45,7 @@ CODES: Mapping[type[errors.FarmError], grpc.StatusCode] = {
     errors.DeviceBusyError: grpc.StatusCode.UNAVAILABLE,
     errors.AddressError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.WorkerFolderError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.OutputFolderError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.UnreachableError: grpc.StatusCode.UNAVAILABLE,
 }
 """A class that is not listed has the code of its nearest listed ancestor."""

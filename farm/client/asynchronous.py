@@ -26,7 +26,6 @@ from farm.api.requests import Assembler
 from farm.client.shared import (
     PAGE_SIZE,
     PATIENCE_SECONDS,
-    SETTLED,
     KnownJob,
     chosen_address,
     get_job_request,
@@ -35,6 +34,7 @@ from farm.client.shared import (
 )
 from farm.connection import AsyncConnection
 from farm.domain import ImageSpec, ImageState, JobState, Pin
+from farm.errors import ArtifactError
 from farm.output_folder import output_folder
 from farm.v1 import job_pb2, job_service_pb2, model_pb2, model_service_pb2, worker_pb2, worker_service_pb2
 
@@ -231,7 +231,7 @@ class AsyncJob(KnownJob):
         raise self._no_file(index)
 
     async def download(self, folder: str | os.PathLike[str], on_image: Callable[[], object] = lambda: None) -> int:
-        """Fetches what is settled into `folder`, as `Job.download` does; files are written on a thread.
+        """Fetches what is there into `folder`, as `Job.download` does; files are written on a thread.
 
         Args:
             folder: Made if need be.
@@ -240,13 +240,16 @@ class AsyncJob(KnownJob):
         Returns:
             How many committed images the folder holds now.
         """
-        count = 0
-        with output_folder(Path(folder)) as output:
-            async for page in self.list_images(SETTLED):
-                if missing := await asyncio.to_thread(output.missing, page):
-                    async for image, png in self.pngs(missing):
-                        await asyncio.to_thread(output.store, image, png)
-                        on_image()
+        with output_folder(Path(folder), self.name) as output:
+            async for page in self.list_images():
+                missing = await asyncio.to_thread(output.missing, page)
+                while missing:
+                    try:
+                        async for image, png in self.pngs(missing):
+                            await asyncio.to_thread(output.store, image, png)
+                            on_image()
+                        break
+                    except ArtifactError as error:
+                        missing = output.skip_damaged(error, missing)
                 output.record(page)
-                count += sum(bool(image.sha256) for image in page)
-        return count
+        return output.count

@@ -20,7 +20,6 @@ from farm.api.requests import Assembler
 from farm.client.shared import (
     PAGE_SIZE,
     PATIENCE_SECONDS,
-    SETTLED,
     KnownJob,
     chosen_address,
     get_job_request,
@@ -29,6 +28,7 @@ from farm.client.shared import (
 )
 from farm.connection import Connection
 from farm.domain import ImageSpec, ImageState, JobState, Pin
+from farm.errors import ArtifactError
 from farm.output_folder import output_folder
 from farm.v1 import job_pb2, job_service_pb2, model_pb2, model_service_pb2, worker_pb2, worker_service_pb2
 
@@ -236,24 +236,31 @@ class Job(KnownJob):
         raise self._no_file(index)
 
     def download(self, folder: str | os.PathLike[str], on_image: Callable[[], object] = lambda: None) -> int:
-        """Fetches what is settled into `folder`: PNGs by index, `manifest.jsonl`, `contact-sheet.png`.
+        """Fetches what is there into `folder`: PNGs by index, `manifest.jsonl`, `contact-sheet.png`.
 
         Files that are there already are kept if they are right, so that a download can be repeated at any time.
 
         Args:
-            folder: Made if need be.
+            folder: Made if need be. It is for this job's images alone.
             on_image: Called after each image that was fetched.
 
         Returns:
             How many committed images the folder holds now.
+
+        Raises:
+            OutputFolderError: The folder cannot be written, or holds another job's images.
+            ArtifactError: Images are damaged on the coordinator. All others were fetched.
         """
-        count = 0
-        with output_folder(Path(folder)) as output:
-            for page in self.list_images(SETTLED):
+        with output_folder(Path(folder), self.name) as output:
+            for page in self.list_images():
                 missing = output.missing(page)
-                for image, png in self.pngs(missing) if missing else ():
-                    output.store(image, png)
-                    on_image()
+                while missing:
+                    try:
+                        for image, png in self.pngs(missing):
+                            output.store(image, png)
+                            on_image()
+                        break
+                    except ArtifactError as error:
+                        missing = output.skip_damaged(error, missing)
                 output.record(page)
-                count += sum(bool(image.sha256) for image in page)
-        return count
+        return output.count

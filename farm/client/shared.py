@@ -15,9 +15,6 @@ from farm.v1 import job_pb2, job_service_pb2
 PATIENCE_SECONDS = 60.0
 PAGE_SIZE = 1000
 
-SETTLED = (ImageState.SUCCEEDED, ImageState.FAILED)
-"""Images that a download records: nothing more comes of them."""
-
 
 def chosen_address(address: str | None) -> str:
     """Where the farm listens: as said, as FARM_ADDRESS says, or on this machine."""

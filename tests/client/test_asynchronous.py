@@ -13,7 +13,14 @@ import pytest
 
 from farm import AsyncClient, AsyncJob, Client, Job
 from farm.domain import ImageSpec, ImageState, JobState
-from farm.errors import ImageNotFoundError, InvalidRequestError, JobNotFoundError, UnreachableError, WrongStateError
+from farm.errors import (
+    ArtifactError,
+    ImageNotFoundError,
+    InvalidRequestError,
+    JobNotFoundError,
+    UnreachableError,
+    WrongStateError,
+)
 from tests.client.batches import InterruptedBatch, farm_that_restarts
 from tests.running_farm import RunningFarm, running_farm
 
@@ -170,3 +177,14 @@ async def test_a_farm_that_is_not_there_is_told_at_once_with_what_to_do(tmp_path
             with pytest.raises(UnreachableError, match=re.escape("nobody.sock. Start one on this machine with `farm")):
                 await call
         assert time.monotonic() - began < 5
+
+
+async def test_a_damaged_file_of_the_farm_costs_that_image_and_no_other(tmp_path: Path) -> None:
+    with running_farm(tmp_path / "state") as running:
+        async with AsyncClient(running.address) as client:
+            job = await client.submit(["a", "b", "c"])
+            await job.wait()
+            sorted(running.state.rglob("*.png"))[1].unlink()
+            with pytest.raises(ArtifactError, match="1 by index"):
+                await job.download(tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("0*.png"))) == 2

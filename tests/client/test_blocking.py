@@ -15,10 +15,12 @@ import pytest
 from farm import Client
 from farm.domain import ChipClass, ImageSpec, ImageState, JobState, Pin
 from farm.errors import (
+    ArtifactError,
     ImageNotFoundError,
     InvalidRequestError,
     JobNotFoundError,
     ModelNotFoundError,
+    OutputFolderError,
     UnreachableError,
     WrongStateError,
 )
@@ -137,6 +139,43 @@ def test_a_failed_image_is_told_with_its_reason_and_can_be_rendered_again(tmp_pa
         assert not job.retry().state.is_final
         job.wait()
         assert [len(page) for page in job.list_images([ImageState.FAILED])] == [1]
+
+
+def test_a_damaged_file_of_the_farm_costs_that_image_and_no_other(tmp_path: Path) -> None:
+    with running_farm(tmp_path / "state") as running, Client(running.address) as client:
+        job = client.submit(["a", "b", "c", "d"])
+        job.wait()
+        _, first, second, _ = sorted(running.state.rglob("*.png"))
+        first.write_bytes(b"changed")
+        second.unlink()
+        with pytest.raises(ArtifactError, match=r"2 by index: \d, \d\).*farm retry") as damage:
+            job.download(tmp_path / "out")
+        left_out = [int(index) for index in damage.value.metadata["indices"].split(", ")]
+        lines = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
+        assert [json.loads(line)["file"] is None for line in lines] == [index in left_out for index in range(4)]
+        assert len(list((tmp_path / "out").glob("0*.png"))) == 2
+        assert (tmp_path / "out" / "contact-sheet.png").exists()
+
+
+def test_a_download_of_a_job_that_was_cancelled_lists_every_image_with_its_state(slow: Client, tmp_path: Path) -> None:
+    job = slow.submit(["a"] * 5)
+    job.cancel()
+    job.wait()
+    fetched = job.download(tmp_path / "out")
+    lines = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
+    states = [json.loads(line)["state"] for line in lines]
+    assert len(states) == 5
+    assert "IMAGE_STATE_CANCELLED" in states
+    assert states.count("IMAGE_STATE_SUCCEEDED") == fetched
+
+
+def test_images_of_two_jobs_do_not_mix_in_one_folder(client: Client, tmp_path: Path) -> None:
+    first, second = client.submit("a"), client.submit("b")
+    for job in (first, second):
+        job.wait()
+    first.download(tmp_path)
+    with pytest.raises(OutputFolderError, match=f"holds the images of {first.name}"):
+        second.download(tmp_path)
 
 
 def test_a_download_can_be_repeated_while_the_job_runs_and_fetches_each_image_once(
