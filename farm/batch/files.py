@@ -152,7 +152,10 @@ def read_csv(lines: Iterator[str], name: str, complain: Complain) -> Iterator[Ro
     """
     offset, header = next(((number, line) for number, line in enumerate(lines, 1) if line.strip()), (1, ""))
     delimiter = max(_DELIMITERS, key=header.count)
-    columns = [column.strip() for column in next(csv.reader([header], delimiter=delimiter), [])]
+    try:
+        columns = [column.strip() for column in next(csv.reader([header], delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise wrong(name, offset, 1, f"the header cannot be read ({error})") from None
     for position, column in enumerate(columns, 1):
         if column not in COLUMNS or columns.index(column) != position - 1:
             problem = "stands there twice" if column in COLUMNS else f"is not one of {', '.join(COLUMNS)}"

@@ -21,7 +21,12 @@ RUNS_WELL_ON: dict[ComputeUnit, frozenset[AttentionVariant]] = {
 ORIGINAL never goes to the Neural Engine: its compiler was reported not to finish (apple/ml-stable-diffusion#271)."""
 
 VARIANT_ORDER = (AttentionVariant.ORIGINAL, AttentionVariant.SPLIT_EINSUM, AttentionVariant.SPLIT_EINSUM_V2)
-"""Which variant to prefer where nothing is known of their speed: ORIGINAL is the quicker one on a GPU or CPU."""
+"""Which variant a compute unit is given, of those that run well on it: ORIGINAL is the quicker one on a GPU or CPU.
+
+It is not tried out which is: a machine that goes from one to the other loads for minutes, and its pictures change."""
+
+DOUBT = 1.5
+"""A compute unit that was not measured must be thought so many times quicker than one that was, to be tried instead."""
 
 
 class Misfit(enum.Enum):
@@ -90,7 +95,7 @@ def fit(rates: Rates, demand: Demand, facts: WorkerFacts) -> Way | Unfit:
             f"has {facts.memory_bytes / 2**30:.0f} GB of memory; {demand.model} was measured to need "
             f"{least / 2**30:.1f} GB",
         )
-    return _quickest(rates, demand, facts, roomy)
+    return _quickest(rates, demand, facts, _one_a_unit(roomy))
 
 
 def _allowed(pin: Pin, facts: WorkerFacts, offers: Iterable[ModelOffer]) -> Iterator[tuple[ModelOffer, ComputeUnit]]:
@@ -102,17 +107,27 @@ def _allowed(pin: Pin, facts: WorkerFacts, offers: Iterable[ModelOffer]) -> Iter
                 yield offer, unit
 
 
-def _quickest(
-    rates: Rates, demand: Demand, facts: WorkerFacts, choices: Iterable[tuple[ModelOffer, ComputeUnit]]
-) -> Way:
-    """The least seconds; the Neural Engine is given the doubt while nothing is measured, for its energy."""
+def _one_a_unit(choices: Iterable[tuple[ModelOffer, ComputeUnit]]) -> list[tuple[ModelOffer, ComputeUnit]]:
+    best: dict[ComputeUnit, ModelOffer] = {}
+    for offer, unit in choices:
+        rival = best.setdefault(unit, offer)
+        if VARIANT_ORDER.index(offer.attention) < VARIANT_ORDER.index(rival.attention):
+            best[unit] = offer
+    return [(offer, unit) for unit, offer in best.items()]
 
-    def handicap(choice: tuple[ModelOffer, ComputeUnit]) -> tuple[float, int]:
+
+def _quickest(rates: Rates, demand: Demand, facts: WorkerFacts, choices: list[tuple[ModelOffer, ComputeUnit]]) -> Way:
+    """The least seconds; the Neural Engine is given the doubt while nothing is measured, for its energy."""
+    some_measured = any(rates.is_measured(facts, *choice) for choice in choices)
+
+    def handicap(choice: tuple[ModelOffer, ComputeUnit]) -> float:
         offer, unit = choice
         seconds = rates.estimate(facts, offer, unit).seconds(demand.steps)
-        if unit is ComputeUnit.CPU_AND_NE and not rates.is_measured(facts, offer, unit):
-            seconds /= ENERGY_MARGIN
-        return seconds, VARIANT_ORDER.index(offer.attention)
+        if rates.is_measured(facts, offer, unit):
+            return seconds
+        if some_measured:
+            return seconds * DOUBT
+        return seconds / ENERGY_MARGIN if unit is ComputeUnit.CPU_AND_NE else seconds
 
     offer, unit = min(choices, key=handicap)
     estimate = rates.estimate(facts, offer, unit)
