@@ -1,13 +1,13 @@
 """What an image costs on a worker, and how sure that is.
 
-The seconds of a step are taken as a product, so their logarithm is a sum of four parts: the chip's published prior, and
-three offsets that are learned: of the model (SDXL is heavier than its pixels say), of the chip with this variant and
-compute unit, and of this one machine. Each offset is a Gaussian belief, and every measured image moves each by its
-share of the uncertainty (a Kalman filter that neglects correlations). So the first image of a new model on any Mac
-teaches what it costs on all of them, a worker's own history refines it, and the sum of the variances is the confidence.
+Logarithms of the seconds of a step are sums. Where a variant was never measured on a chip, they are the chip's
+published prior plus what its model was found to weigh on other chips (SDXL is heavier than its pixels say): the first
+image of a new model on any Mac teaches what it costs on all of them. Once it was measured there, by calibration or by
+an image, that figure stands instead, plus the pace of the one machine, and every further image moves both, each by its
+share of the uncertainty (a Kalman filter that neglects their correlation).
 
-A machine's offset, its pace, is allowed to drift: one that slows by heat is priced as it is now. A single image that is
-far off hardly counts; a second one in a row is a change, and is believed at once.
+A machine's pace is allowed to drift: one that slows by heat is priced as it is now. A single image that is far off
+hardly counts; a second one in a row is a change, and is believed at once.
 """
 
 import math
@@ -21,7 +21,7 @@ FIXED_STEPS = 1.5
 steps over iterations a second); the same chip does both."""
 
 MODEL_VARIANCE = 3.0**2
-"""A model may be a thousand times lighter or heavier than Stable Diffusion 1.5."""
+"""A model may be twenty times lighter or heavier than Stable Diffusion 1.5, one deviation."""
 
 CHIP_VARIANCE = 0.3**2
 """How far the table of chips is off, one deviation: 30 %."""
@@ -47,7 +47,7 @@ UNSURE = 0.25
 
 @dataclass(slots=True)
 class Belief:
-    """An offset of the logarithm of seconds: what is believed, and its variance."""
+    """A logarithm of seconds, or an offset of one: what is believed, and its variance."""
 
     variance: float
     mean: float = 0.0
@@ -57,6 +57,19 @@ class Belief:
         gain = self.variance / total_variance
         self.mean += gain * error
         self.variance *= 1 - gain
+
+
+@dataclass(slots=True)
+class Weight:
+    """How much heavier a model is than its pixels say: the mean logarithm over the chips where it was measured."""
+
+    mean: float = 0.0
+    count: int = 0
+
+    def take(self, value: float) -> None:
+        """Takes one more chip into the mean."""
+        self.count += 1
+        self.mean += (value - self.mean) / self.count
 
 
 @dataclass(slots=True)
@@ -105,14 +118,14 @@ class Rates:
 
     Attributes:
         models: By model, width and height: how much heavier than the prior.
-        variants: By chip, GPU cores, digest and compute unit: how much slower than the prior says.
+        variants: By chip, GPU cores, digest and compute unit, where measured: seconds of a step at pace 0.
         paces: By worker: how much slower than others of its chip.
         fixed_steps: Measured by digest and compute unit; what an image takes beside its steps, in steps.
         loads: Measured by chip, GPU cores, digest and compute unit: seconds to load.
         peaks: Measured by digest and compute unit: bytes of memory in use at most.
     """
 
-    models: dict[ModelKey, Belief] = field(default_factory=dict)
+    models: dict[ModelKey, Weight] = field(default_factory=dict)
     variants: dict[VariantKey, Belief] = field(default_factory=dict)
     paces: dict[str, Pace] = field(default_factory=dict)
     fixed_steps: dict[tuple[str, ComputeUnit], float] = field(default_factory=dict)
@@ -139,14 +152,18 @@ class Rates:
         if offer is None:
             return
         unit = sample.compute_unit
-        model = self.models.setdefault((offer.model, offer.width, offer.height), Belief(MODEL_VARIANCE))
-        variant = self.variants.setdefault((facts.chip, facts.gpu_cores, offer.digest, unit), Belief(CHIP_VARIANCE))
         pace = self.paces.setdefault(worker_id, Pace(PACE_VARIANCE))
+        seen = math.log(max(sample.seconds, 1e-6) / (sample.steps + self._fixed(offer.digest, unit)))
+        key = (facts.chip, facts.gpu_cores, offer.digest, unit)
+        variant = self.variants.get(key)
+        if variant is None:
+            self.variants[key] = Belief(PACE_VARIANCE + NOISE_VARIANCE, seen - pace.mean)
+            prior = math.log(prior_seconds(facts, unit, offer.width, offer.height))
+            self.models.setdefault((offer.model, offer.width, offer.height), Weight()).take(seen - pace.mean - prior)
+            return
         pace.variance += DRIFT_VARIANCE
-        prior = math.log(prior_seconds(facts, unit, offer.width, offer.height))
-        believed = prior + model.mean + variant.mean + pace.mean
-        error = math.log(max(sample.seconds, 1e-6) / (sample.steps + self._fixed(offer.digest, unit))) - believed
-        total = model.variance + variant.variance + pace.variance + NOISE_VARIANCE
+        error = seen - variant.mean - pace.mean
+        total = variant.variance + pace.variance + NOISE_VARIANCE
         limit = SURPRISE * math.sqrt(total)
         if abs(error) <= limit:
             pace.surprise = 0
@@ -157,18 +174,20 @@ class Rates:
         else:
             pace.surprise = sign
             error = sign * limit
-        for belief in (model, variant, pace):
+        for belief in (variant, pace):
             belief.move(error, total)
 
     def estimate(self, facts: WorkerFacts, offer: ModelOffer, unit: ComputeUnit, pace: float = 0.0) -> Estimate:
         """What an image is thought to take on machines of this kind whose pace is `pace` (a logarithm)."""
-        model = self.models.get((offer.model, offer.width, offer.height), Belief(MODEL_VARIANCE))
         variant = self.variants.get((facts.chip, facts.gpu_cores, offer.digest, unit))
-        prior = prior_seconds(facts, unit, offer.width, offer.height)
-        step = prior * math.exp(model.mean + (variant.mean if variant else 0.0) + pace)
-        # Once this very combination was measured, its sum of offsets is known, however the beliefs share it.
-        variance = PACE_VARIANCE if variant else model.variance + CHIP_VARIANCE
-        return Estimate(step, step * self._fixed(offer.digest, unit), math.sqrt(variance + NOISE_VARIANCE))
+        if variant is not None:
+            step, variance = math.exp(variant.mean + pace), PACE_VARIANCE + NOISE_VARIANCE
+        else:
+            weight = self.models.get((offer.model, offer.width, offer.height))
+            prior = prior_seconds(facts, unit, offer.width, offer.height)
+            step = prior * math.exp((weight.mean if weight else 0.0) + pace)
+            variance = CHIP_VARIANCE + (0.0 if weight else MODEL_VARIANCE)
+        return Estimate(step, step * self._fixed(offer.digest, unit), math.sqrt(variance))
 
     def is_measured(self, facts: WorkerFacts, offer: ModelOffer, unit: ComputeUnit) -> bool:
         """Whether machines with this chip rendered with this variant on this compute unit before."""

@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from farm.scheduler.fitting import Demand, fit
 from farm.scheduler.forecast import Eta
-from farm.scheduler.plan import Level, Way
+from farm.scheduler.plan import GroupKey, Level, Way
 from farm.scheduler.state import FarmState, LiveJob
 
 LEAST_PART = 0.1
@@ -84,11 +84,17 @@ def _level_ends(state: FarmState, level: Level) -> Iterator[tuple[str, float]]:
 def _in_flight(state: FarmState, job: LiveJob, ways: Mapping[tuple[int, int], Way], now: float) -> float:
     """Seconds until the last of a job's attempts is thought to end."""
     longest = 0.0
-    for attempt in job.attempts.values():
+    paces: dict[GroupKey, float] = {}
+    for number, attempt in job.attempts.items():
         worker = state.workers[attempt.started.worker_id]
-        way = ways.get((worker.machine, job.kind.number))
-        if worker.place is not None and way is not None:
-            seconds = state.groups[worker.place.group].seconds(way)
-            begun = min(now - attempt.since, seconds) if worker.attempts[0] == attempt.key else 0.0
-            longest = max(longest, seconds * len(attempt.task.remaining) - begun)
+        if worker.place is None:
+            continue
+        key = worker.place.group
+        if key not in paces:
+            way = ways.get((key[0], job.kind.number))
+            paces[key] = state.groups[key].seconds(way) if way else 0.0
+        seconds, first = paces[key], worker.attempts[0]
+        is_first = first.number == number and first.job_id == job.job_id
+        begun = min(now - attempt.since, seconds) if is_first else 0.0
+        longest = max(longest, seconds * len(attempt.task.remaining) - begun)
     return longest

@@ -47,6 +47,9 @@ def index_job(state: FarmState, job: LiveJob) -> None:
     """Brings up to date what is known of a job's readiness. One whose images wait again is not in the plan."""
     if job.is_runnable and job.job_id not in state.runnable:
         state.is_stale = True
+    waiting = len(job.pending) if job.is_runnable else 0
+    job.kind.waiting += waiting - job.counted
+    job.counted = waiting
     _keep(state.runnable, job.job_id, job.is_runnable)
     _keep(state.settled, job.job_id, job.is_settled)
 

@@ -46,7 +46,7 @@ class Level:
         shares: By group, then kind: part of the group's time.
         prices: By kind: what one more image costs the farm as a whole, in the time of its last image (the dual of the
             LP). What a group is best at is the kind with the most price for its seconds.
-        rates: By kind: images a second over all groups.
+        rates: By kind: images a second over all groups, once their models are loaded.
         quickest: By kind: seconds of an image on the fastest of these groups, loading included where that must be.
     """
 

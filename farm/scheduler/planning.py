@@ -125,7 +125,7 @@ def _level(
     quickest: dict[int, float] = {}
     for (key, number), time in best.times.items():
         shares.setdefault(key, {})[number] = time / (counts[key] * best.makespan)
-        rates[number] += time / (best.makespan * loaded[key, number])
+        rates[number] += time / (best.makespan * seconds[key, number])
         group, way = state.groups[key], ways[key[0], number]
         quickest[number] = min(quickest.get(number, math.inf), group.seconds(way) + group.load_seconds(way))
     return Level(

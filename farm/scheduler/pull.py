@@ -12,10 +12,9 @@ TASK_SECONDS = 30.0
 UNKNOWN_TASK_IMAGES = 2
 """Images in a task while nobody knows how long they take."""
 
-TASK_PART = 3
-"""A task is at most this part of what remains: what a worker holds is two tasks, and all are to end together. Large
-first, small at the tail, where a large one would keep the others waiting (guided self-scheduling, Polychronopoulos and
-Kuck 1987)."""
+TASK_PART = 2
+"""A task is at most this part of a worker's share of what waits: large first, small at the tail, where a large one
+would keep the others waiting (guided self-scheduling, Polychronopoulos and Kuck 1987)."""
 
 CANDIDATES = 64
 """Late tasks that an idle group looks at."""
@@ -50,7 +49,7 @@ def choose(state: FarmState, plan: Plan, place: Place) -> tuple[LiveJob, Way, in
                 best = rank, job, way, left
         if best is not None:
             _, job, way, left = best
-            return job, way, _task_size(group, way, left)
+            return job, way, _task_size(group, way, left * job.kind.waiting / job.kind.unsettled)
     return None
 
 
@@ -82,10 +81,11 @@ def _rank(group: Group, level: Level, number: int, way: Way, share: float, stays
     return False, stays, level.prices[number] / group.seconds(way)
 
 
-def _task_size(group: Group, way: Way, left: float) -> int:
+def _task_size(group: Group, way: Way, waiting: float) -> int:
+    """Images in a task; `waiting` is how many seconds the images that wait are for all workers together."""
     if way.deviation > UNSURE:
         return UNKNOWN_TASK_IMAGES
-    return max(1, math.floor(min(TASK_SECONDS, left / TASK_PART) / max(group.seconds(way), 1e-6)))
+    return max(1, math.floor(min(TASK_SECONDS, waiting / TASK_PART) / max(group.seconds(way), 1e-6)))
 
 
 def choose_late(state: FarmState, plan: Plan, key: GroupKey, worker_id: str, now: float) -> tuple[Attempt, Way] | None:

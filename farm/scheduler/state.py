@@ -79,6 +79,7 @@ class Kind:
         pin: Where it may run.
         jobs: Live jobs of this kind.
         unsettled: Their images that are neither committed nor failed for good.
+        waiting: Those of them that may be started now.
     """
 
     number: int
@@ -89,6 +90,7 @@ class Kind:
     pin: Pin
     jobs: dict[str, None] = field(default_factory=dict)
     unsettled: int = 0
+    waiting: int = 0
 
     @property
     def work(self) -> float:
@@ -110,6 +112,7 @@ class LiveJob:
 
     Attributes:
         kind: What it shares with other jobs.
+        counted: Images of it that its kind counts as waiting.
         last_start: When an image of it was started last, or it became live: it ages from then.
         pending: Images that wait.
         waits_for_room: Whether the farm itself paused it because the disk is full.
@@ -130,6 +133,7 @@ class LiveJob:
     create_time: float
     kind: Kind
     last_start: float
+    counted: int = 0
     state: JobState = JobState.PENDING
     reason: str = ""
     waits_for_room: bool = False

@@ -133,7 +133,6 @@ def _job_ended(state: FarmState, event: ev.JobEnded) -> None:
     close_kind(state, job)
     del state.jobs[event.job_id]
     del state.settled[event.job_id]
-    state.is_stale = True
 
 
 def _attempt_started(state: FarmState, event: ev.AttemptStarted) -> None:

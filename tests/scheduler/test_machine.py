@@ -191,6 +191,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         for kind in state.kinds.values():
             jobs = [job for job in state.jobs.values() if job.kind is kind]
             assert set(kind.jobs) == {job.job_id for job in jobs}
+            assert kind.waiting == sum(len(job.pending) for job in jobs if job.is_runnable)
             assert kind.unsettled == sum(job.unsettled for job in jobs)
         assert {name: account.job_count for name, account in state.accounts.items()} == dict(
             Counter(job.submitter for job in state.jobs.values())

@@ -1,0 +1,98 @@
+"""Small farms for tests of placement: several models, Macs of unlike speed, and a hand that lets them render."""
+
+from farm.domain import (
+    AttemptState,
+    AttentionVariant,
+    ChipClass,
+    ComputeUnit,
+    ImageSpec,
+    JobSpec,
+    Measurement,
+    ModelOffer,
+    Pin,
+    WorkerFacts,
+)
+from farm.reports import AttemptReport
+from farm.scheduler import events as ev
+from farm.scheduler.scheduler import decide, judge
+from farm.scheduler.state import FarmState
+from farm.scheduler.transitions import apply
+from tests.builders import image_committed
+
+
+def offer(model: str) -> ModelOffer:
+    return ModelOffer(model, AttentionVariant.ORIGINAL, f"sha256:{model}", 64, 64)
+
+
+def facts(seconds: dict[str, float], memory_gb: int = 16, peak_gb: int = 0, **labels: str) -> WorkerFacts:
+    """A machine on which an image of ten steps of each model takes so long."""
+    return WorkerFacts(
+        chip=f"Chip {sorted(seconds.items())}",
+        chip_class=ChipClass.CPU,
+        gpu_cores=0,
+        performance_cores=1,
+        has_ane=False,
+        memory_bytes=memory_gb << 30,
+        os="test",
+        runtime="portable",
+        compute_units=(ComputeUnit.CPU_ONLY,),
+        offers=tuple(offer(model) for model in seconds),
+        version="0",
+        labels=labels,
+        measurements=tuple(
+            Measurement(f"sha256:{model}", ComputeUnit.CPU_ONLY, cost / 10, 0.0, 1.0, 0.0, peak_gb << 30)
+            for model, cost in seconds.items()
+        ),
+    )
+
+
+class Farm:
+    """A state and what happens to it."""
+
+    def __init__(self) -> None:
+        self.state = FarmState()
+        self.now = 0.0
+        self.started: list[ev.AttemptStarted] = []
+
+    def join(self, worker_id: str, machine: WorkerFacts) -> None:
+        apply(self.state, ev.WorkerJoined(worker_id, self.now, machine))
+
+    def submit(
+        self, job_id: str, model: str, images: int, submitter: str = "alice", priority: int = 0, pin: Pin | None = None
+    ) -> None:
+        defaults = ImageSpec(prompt="x", seed=0, width=64, height=64, steps=10)
+        spec = JobSpec(model, priority=priority, defaults=defaults, pin=pin or Pin())
+        opened = ev.JobOpened(
+            job_id, self.now, spec, submitter, priority, images, ((0, images),), 0, 1, create_time=self.now
+        )
+        apply(self.state, opened)
+
+    def decide(self) -> list[ev.AttemptStarted]:
+        """Decides until nothing more follows; gives what was started."""
+        new = []
+        for event in decide(self.state, self.now):
+            apply(self.state, event)
+            if isinstance(event, ev.AttemptStarted):
+                new.append(event)
+        self.started += new
+        return new
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        for worker_id in self.state.workers:
+            apply(self.state, ev.WorkerSeen(worker_id, self.now))
+
+    def finish(self, worker_id: str, seconds: float = 1.0) -> None:
+        """Lets a worker render all of its first attempt, each image in so many seconds."""
+        key = self.state.workers[worker_id].attempts[0]
+        for index in sorted(self.state.attempt(key).task.remaining):
+            self.pass_time(seconds)
+            apply(self.state, self.image(key.job_id, key.number, index, worker_id, seconds))
+        for event in judge(self.state, self.now, worker_id, AttemptReport(key, AttemptState.SUCCEEDED)):
+            apply(self.state, event)
+
+    def image(self, job_id: str, number: int, index: int, worker_id: str, seconds: float) -> ev.ImageCommitted:
+        return image_committed(job_id, number, index, worker_id, self.now, seconds)
+
+    def jobs_of(self, worker_id: str) -> set[str]:
+        return {key.job_id for key in self.state.workers[worker_id].attempts}

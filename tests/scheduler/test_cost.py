@@ -1,0 +1,112 @@
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.domain import AttentionVariant, ChipClass, ComputeUnit, Measurement, ModelOffer, WorkerFacts
+from farm.scheduler.cost import UNSURE, Rates, Sample
+from farm.scheduler.fitting import fit
+from farm.scheduler.plan import Way
+from farm.scheduler.state import kind_of
+from tests.builders import job_spec, worker_facts
+
+GPU, ANE, CPU = ComputeUnit.CPU_AND_GPU, ComputeUnit.CPU_AND_NE, ComputeUnit.CPU_ONLY
+FAST = ModelOffer("shapes", AttentionVariant.ORIGINAL, "sha256:original", 64, 64)
+SPLIT = ModelOffer("shapes", AttentionVariant.SPLIT_EINSUM, "sha256:split", 64, 64)
+
+
+def mac(chip: str, gpu_cores: int, *measurements: Measurement) -> WorkerFacts:
+    return WorkerFacts(
+        chip=chip,
+        chip_class=ChipClass.GPU,
+        gpu_cores=gpu_cores,
+        performance_cores=4,
+        has_ane=True,
+        memory_bytes=16 << 30,
+        os="macOS",
+        runtime="coreml",
+        compute_units=(GPU, ANE),
+        offers=(FAST, SPLIT),
+        version="0",
+        measurements=measurements,
+    )
+
+
+def learned(samples: list[float], rates: Rates | None = None) -> float:
+    """What one image is thought to take on a worker that rendered these."""
+    rates, facts = rates or Rates(), worker_facts()
+    for seconds in samples:
+        rates.learn("w", facts, Sample("sha256:original", CPU, 4, seconds))
+    return rates.estimate(facts, FAST, CPU, rates.paces["w"].mean).seconds(4)
+
+
+@pytest.mark.parametrize(
+    ("chip", "gpu_cores", "faster"),
+    [
+        ("Apple M1", 8, ANE),  # 32.9 s on the GPU, 18.8 s on the Neural Engine (25 steps)
+        ("Apple M2", 8, ANE),  # 21.9, 13.1
+        ("Apple M3", 10, ANE),  # 1.79 times as fast on the Neural Engine
+        ("Apple M1 Max", 32, GPU),  # 9.0, 20.4
+        ("Apple M2 Ultra", 76, GPU),  # 4.1, 10.0
+        ("Apple M3 Ultra", 60, GPU),  # 53 ms, 329 ms a step
+        ("Apple M2 Pro", 16, ANE),  # 447 ms, 399 ms a step; in the middle band
+    ],
+)
+def test_the_prior_chooses_the_unit_that_was_published_as_faster(
+    chip: str, gpu_cores: int, faster: ComputeUnit
+) -> None:
+    way = fit(Rates(), kind_of(job_spec()), mac(chip, gpu_cores))
+    assert isinstance(way, Way)
+    assert way.compute_unit is faster
+
+
+def test_a_calibration_overrules_the_prior() -> None:
+    facts = mac(
+        "Apple M1 Max",
+        32,
+        Measurement("sha256:original", GPU, 2.0, 1.0, 5.0),
+        Measurement("sha256:split", ANE, 0.5, 1.0, 20.0),
+    )
+    rates = Rates()
+    rates.calibrate("w", facts)
+    way = fit(rates, kind_of(job_spec()), facts)
+    assert isinstance(way, Way)
+    assert (way.compute_unit, way.load_seconds) == (ANE, 20.0)
+    assert way.seconds == pytest.approx(1.0 + 4 * 0.5, rel=0.05)
+    assert way.deviation < UNSURE
+
+
+def test_the_first_image_of_a_model_on_one_chip_teaches_what_it_costs_on_another() -> None:
+    rates, small, large = Rates(), mac("Apple M1", 8), mac("Apple M1 Max", 32)
+    before = rates.estimate(large, FAST, GPU).seconds(4)
+    prior_ratio = before / rates.estimate(small, FAST, GPU).seconds(4)
+    rates.learn("w", small, Sample("sha256:original", GPU, 4, 40.0))
+    assert rates.estimate(large, FAST, GPU).seconds(4) == pytest.approx(40.0 * prior_ratio, rel=0.1)
+    assert rates.estimate(large, FAST, GPU).deviation < rates_deviation_of_nothing_known()
+
+
+def rates_deviation_of_nothing_known() -> float:
+    return Rates().estimate(mac("Apple M1", 8), FAST, GPU).deviation
+
+
+@given(st.floats(1e-3, 1e4), st.integers(3, 30))
+def test_what_was_seen_is_what_is_estimated(seconds: float, count: int) -> None:
+    assert learned([seconds] * count) == pytest.approx(seconds, rel=0.02)
+
+
+@given(st.sampled_from([0.01, 0.1, 10.0, 100.0]))
+def test_one_image_that_is_far_off_hardly_counts(factor: float) -> None:
+    assert learned([10.0] * 20 + [10.0 * factor]) == pytest.approx(10.0, rel=0.15)
+
+
+@given(st.sampled_from([0.1, 0.5, 2.5, 10.0]))
+def test_a_machine_that_slows_or_recovers_is_priced_as_it_is_after_a_few_images(factor: float) -> None:
+    assert learned([10.0] * 20 + [10.0 * factor] * 5) == pytest.approx(10.0 * factor, rel=0.15)
+
+
+def test_noise_is_smoothed() -> None:
+    chance = random.Random(0)
+    seen = [10.0 * math.exp(chance.gauss(0, 0.03)) for _ in range(200)]
+    assert learned(seen) == pytest.approx(10.0, rel=0.03)

@@ -1,0 +1,167 @@
+"""What is placed where: the plan and those who follow it, on small farms."""
+
+import itertools
+
+from farm.domain import AttemptState, Pin
+from farm.scheduler import events as ev
+from farm.scheduler.explain import Reason, explain
+from farm.scheduler.fitting import missing
+from farm.scheduler.scheduler import decide
+from farm.scheduler.state import kind_of, known_workers
+from farm.scheduler.transitions import apply
+from tests.scheduler.farms import Farm, facts
+
+
+def reasons(farm: Farm, job_id: str) -> dict[str, Reason]:
+    return {why.worker_id: why.reason for why in explain(farm.state, farm.state.jobs[job_id])}
+
+
+def test_each_machine_gets_the_model_that_it_is_comparatively_best_at() -> None:
+    farm = Farm()
+    farm.join("good-at-a", facts({"a": 1.0, "b": 8.0}))
+    farm.join("good-at-b", facts({"a": 2.0, "b": 3.0}))  # slower with both than the other is with its best
+    farm.submit("ja", "a", 3000)
+    farm.submit("jb", "b", 1000)
+    farm.decide()
+    assert farm.jobs_of("good-at-a") == {"ja"}
+    assert farm.jobs_of("good-at-b") == {"jb"}
+    assert reasons(farm, "jb")["good-at-a"] is Reason.BETTER_USED
+
+
+def test_a_higher_priority_comes_first_and_the_lower_one_is_told_so() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 1.0}))
+    farm.submit("low", "a", 100)
+    farm.submit("high", "a", 100, priority=5)
+    farm.decide()
+    assert farm.jobs_of("w") == {"high"}
+    assert reasons(farm, "low")["w"] is Reason.OTHER_JOB_FIRST
+
+
+def test_a_job_that_waits_for_long_gets_its_turn_beside_a_higher_priority() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 10.0}))
+    farm.submit("low", "a", 100, submitter="bob")
+    farm.submit("high", "a", 10_000, priority=5)
+    for _ in range(200):
+        farm.decide()
+        farm.finish("w", 10.0)
+    shares = [started.job_id for started in farm.started]
+    assert 0 < shares.count("low") < shares.count("high") / 4
+
+
+def test_submitters_get_the_same_work_whatever_they_have_submitted() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 1.0}))
+    farm.submit("many", "a", 5000, submitter="alice")
+    for number in range(10):
+        farm.submit(f"few-{number}", "a", 500, submitter="bob")
+    for _ in range(60):
+        farm.decide()
+        farm.finish("w")
+    images = dict.fromkeys(("many", "few"), 0)
+    for started in farm.started:
+        images[started.job_id.split("-")[0]] += started.image_count
+    assert abs(images["many"] - images["few"]) <= 60
+
+
+def test_a_worker_stays_with_the_model_that_it_has_loaded() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 1.0, "b": 1.0}))
+    farm.submit("ja", "a", 100)
+    farm.submit("jb", "b", 100)
+    models = []
+    while farm.state.jobs:
+        farm.decide()
+        attempt = farm.state.attempt(farm.state.workers["w"].attempts[0])
+        models.append(attempt.started.model_digest)
+        apply(farm.state, ev.ModelsResident("w", (farm.state.jobs[attempt.started.job_id].spec.model,)))
+        farm.finish("w")
+        farm.decide()
+    assert sum(one != other for one, other in itertools.pairwise(models)) == 1
+
+
+def test_a_slow_machine_sits_out_the_end_and_a_quick_one_doubles_what_is_late() -> None:
+    farm = Farm()
+    farm.join("slow", facts({"a": 100.0}))
+    farm.submit("j", "a", 6)
+    farm.decide()
+    farm.join("quick", facts({"a": 1.0}))
+    farm.pass_time(1.0)
+    while farm.state.jobs:
+        farm.decide()
+        while farm.state.workers["quick"].attempts:
+            farm.finish("quick")
+            farm.decide()
+        farm.pass_time(1.0)
+    tasks_of_slow = {started.number for started in farm.started if started.worker_id == "slow"}
+    doubled = {started.task_number for started in farm.started if started.number != started.task_number}
+    assert doubled == tasks_of_slow
+    assert farm.now < 100.0, "nobody waited for the slow machine"
+
+
+def test_the_loser_of_two_attempts_ends_as_cancelled() -> None:
+    farm = Farm()
+    farm.join("slow", facts({"a": 100.0}))
+    farm.submit("j", "a", 1)
+    (first,) = farm.decide()
+    farm.join("quick", facts({"a": 1.0}))
+    farm.pass_time(1.0)
+    (second,) = farm.decide()
+    apply(farm.state, farm.image("j", second.number, 0, "quick", 1.0))
+    ended = next(event for event in decide(farm.state, farm.now) if isinstance(event, ev.AttemptEnded))
+    assert (ended.number, ended.state) == (first.number, AttemptState.CANCELLED)
+
+
+def test_tasks_are_large_while_much_remains_and_single_images_at_the_end() -> None:
+    farm = Farm()
+    for number in range(4):
+        farm.join(f"w{number}", facts({"a": 1.0}))
+    farm.submit("j", "a", 400)
+    while farm.state.jobs:
+        farm.decide()
+        for worker in list(farm.state.workers.values()):
+            if worker.attempts:
+                farm.finish(worker.worker_id, 0.25)
+        farm.decide()
+    sizes = [started.image_count for started in farm.started if started.number == started.task_number]
+    assert sizes[0] >= 20
+    assert sizes[-1] == 1
+
+
+def test_a_variant_that_does_not_fit_into_memory_is_not_placed_there() -> None:
+    farm = Farm()
+    farm.join("small", facts({"a": 1.0}, memory_gb=8, peak_gb=12))
+    farm.join("large", facts({"a": 2.0}, memory_gb=16, peak_gb=12))
+    farm.submit("j", "a", 100)
+    farm.decide()
+    assert farm.jobs_of("small") == set()
+    assert farm.jobs_of("large") == {"j"}
+    assert reasons(farm, "j")["small"] is Reason.LACKS_MEMORY
+
+
+def test_a_pin_to_labels_is_kept_and_labels_without_a_pin_tell_no_machines_apart() -> None:
+    farm = Farm()
+    for room in ("1", "2", "3"):
+        farm.join(f"w{room}", facts({"a": 1.0}, room=room))
+    assert len(farm.state.groups) == 1
+    farm.submit("j", "a", 100, pin=Pin(worker_labels={"room": "2"}))
+    assert len(farm.state.groups) == 3
+    farm.decide()
+    assert [farm.jobs_of(f"w{room}") for room in "123"] == [set(), {"j"}, set()]
+    assert reasons(farm, "j")["w1"] is Reason.PINNED_AWAY
+
+
+def test_what_is_missing_is_said_only_where_no_worker_fits() -> None:
+    farm = Farm()
+    farm.submit("j", "b", 1, pin=Pin(worker_labels={"room": "2"}))
+    kind = kind_of(farm.state.jobs["j"].spec)
+    assert missing(farm.state.rates, kind, known_workers(farm.state)) == []
+    farm.join("w1", facts({"a": 1.0}, room="2"))
+    farm.join("w2", facts({"b": 1.0}))
+    assert missing(farm.state.rates, kind, known_workers(farm.state)) == [
+        "w1 does not have the model b",
+        "w2 has no label room=2, which the job is pinned to",
+    ]
+    farm.join("w3", facts({"b": 1.0}, room="2"))
+    assert missing(farm.state.rates, kind, known_workers(farm.state)) == []
