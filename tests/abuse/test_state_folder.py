@@ -130,5 +130,8 @@ def test_on_a_full_disk_jobs_pause_with_the_reason_and_go_on_by_themselves_when_
 
 def test_a_farm_whose_disk_was_filled_to_the_last_byte_waits_and_loses_nothing(small_disk: Path) -> None:
     with working(small_disk / "state", 3000, "--null-renderer") as (process, _), filled(small_disk, leaving=0):
-        assert eventually(lambda: "no room on the disk for the journal" in process.log.read_text())
+        # Whether the journal finds room for the pause, in the blocks that it has already, is chance.
+        assert eventually(
+            lambda: any(word in process.log.read_text() for word in ("loop.waits_for_room", "job.paused"))
+        )
         assert process.process.poll() is None
