@@ -27,8 +27,8 @@ _BATCH_BYTES = 4 << 20
 class Bridge:
     """Carries between a driver, which calls it, and the daemon's socket on this machine.
 
-    The process ends itself when the daemon is gone or no driver calls any more. When Ray's node on this machine dies it
-    may live on (Ray ends it sooner or later), and serves until another bridge takes its place.
+    The process ends itself when the daemon is gone or no driver calls any more. When only Ray's node on this machine
+    dies, it serves on until another bridge has taken its place.
 
     Raises:
         OSError: There is no daemon.

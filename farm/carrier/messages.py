@@ -38,6 +38,11 @@ class Farewell:
 
 
 @dataclass(frozen=True, slots=True)
+class Replaced:
+    """From the daemon, last over a bridge: it has another one now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """From the daemon: what its renderer reports.
 
@@ -72,12 +77,12 @@ class Acknowledge:
     number: int
 
 
-FromDaemon = Hello | Beat | Farewell | Told
+FromDaemon = Hello | Beat | Farewell | Replaced | Told
 ToDaemon = Assignment | Cancel | Release | Acknowledge
 Message = FromDaemon | ToDaemon
 
 _PLAIN: Mapping[str, Any] = {
-    kind.__name__: kind for kind in (Hello, Beat, Farewell, Assignment, Cancel, Release, Acknowledge)
+    kind.__name__: kind for kind in (Hello, Beat, Farewell, Replaced, Assignment, Cancel, Release, Acknowledge)
 }
 _REPORTS: Mapping[str, Any] = {kind.__name__: kind for kind in Report.__args__}
 

@@ -50,6 +50,9 @@ RAY_ENVIRONMENT: Mapping[str, str] = {
     # instead of 7.8 (measured on loopback).
     "RAY_max_direct_call_object_size": str(16 << 20),
     "RAY_task_rpc_inlined_bytes_limit": str(256 << 20),
+    # When a node dies, its bridge serves on until the next node's has taken its place; Ray would end it within 1 s
+    # (CoreWorker::ExitIfParentRayletDies).
+    "RAY_raylet_death_check_interval_milliseconds": "60000",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Variables of every process of Ray that the farm starts, drivers too. They hold for loopback."""

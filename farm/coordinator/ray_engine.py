@@ -20,6 +20,7 @@ from farm.carrier.messages import (
     Farewell,
     Hello,
     Release,
+    Replaced,
     ToDaemon,
     Told,
     decode,
@@ -219,6 +220,8 @@ class RayEngine:
                 self._receive(Reported(worker_id, report, number))
             case Farewell(reason):
                 self._lose(node_id, reason)
+            case Replaced():
+                del self._workers[node_id]  # what becomes of that bridge is of no interest; the next greeting is coming
 
     def _welcome(self, node_id: str, hello: Hello) -> None:
         self._nodes[hello.worker_id] = node_id

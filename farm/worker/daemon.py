@@ -21,6 +21,7 @@ from farm.carrier.messages import (
     KeptReport,
     Message,
     Release,
+    Replaced,
     Told,
     encode,
 )
@@ -120,7 +121,8 @@ class Daemon:
 
     def _greet(self, line: Line) -> None:
         if self._line is not None:
-            self._line.close()
+            self._say(Replaced())
+            self._line.close(flush=True)
         self._line = line
         self._waiting = deque(self._outbox.numbers())
         self._in_flight.clear()

@@ -2,7 +2,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.carrier.messages import Acknowledge, Beat, Cancel, Farewell, Hello, Message, Release, Told, decode, encode
+from farm.carrier.messages import (
+    Acknowledge,
+    Beat,
+    Cancel,
+    Farewell,
+    Hello,
+    Message,
+    Release,
+    Replaced,
+    Told,
+    decode,
+    encode,
+)
 from farm.domain import AttemptKey, AttemptState
 from farm.reports import (
     AttemptReport,
@@ -23,6 +35,7 @@ MESSAGES: list[Message] = [
     Hello("w", worker_facts(room="attic"), frozenset({KEY, AttemptKey("job", 4)})),
     Beat(),
     Farewell("it was stopped"),
+    Replaced(),
     Told(StageReport(KEY, Stage.LOAD)),
     Told(StepReport(KEY, 1, 2, 3)),
     Told(ImageReport(KEY, 1, b"\x89PNG" * 100, PROVENANCE, 0.5, ("a note",)), 7),

@@ -19,6 +19,7 @@ from farm.carrier.messages import (
     Hello,
     Message,
     Release,
+    Replaced,
     Told,
     decode,
     encode,
@@ -148,6 +149,7 @@ def test_the_newest_bridge_counts_and_the_one_before_is_closed(folder: Path) -> 
     with daemon(folder) as running:
         old, _ = running.bridge()
         new, _ = running.bridge()
+        old.next(Replaced)
         with pytest.raises((EOFError, ConnectionError)):
             old.next(Farewell)
         new.say(assignment(1))
