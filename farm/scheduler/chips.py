@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Mapping
 
-from farm.domain import ComputeUnit, WorkerFacts
+from farm.domain import AttentionVariant, ComputeUnit, ModelOffer, WorkerFacts
 
 GPU_CORE_SECONDS: Mapping[int, float] = {1: 9.0, 2: 7.0, 3: 6.0, 4: 5.0, 5: 4.0}
 """Seconds times GPU cores of a step, by generation. M1: 8.3 to 10, M2: 5.9 to 7.4, M3: 6.4 (Ultra); others derived."""
@@ -20,6 +20,10 @@ ANE_SECONDS: Mapping[int, float] = {1: 0.56, 2: 0.39, 3: 0.36, 4: 0.30, 5: 0.27}
 
 ULTRA_PENALTY = 1.25
 """Two dies share one GPU's work less than perfectly: M1 Ultra 1.2 times, M2 Ultra 1.6 times the core-seconds of one."""
+
+SPLIT_ON_GPU = 1.38
+"""How much longer a GPU takes with split attention than with ORIGINAL: 2.7 against 1.95 steps a second on an M1 Max
+(TheMurusTeam/PromptToImage)."""
 
 CPU_SECONDS = 10.0
 """Seconds of a step without an accelerator; the order of magnitude."""
@@ -39,20 +43,20 @@ LOAD_SECONDS: Mapping[ComputeUnit, float] = {
 """Loading a compiled model, before anybody measured it."""
 
 
-def prior_seconds(facts: WorkerFacts, unit: ComputeUnit, width: int, height: int) -> float:
+def prior_seconds(facts: WorkerFacts, unit: ComputeUnit, offer: ModelOffer) -> float:
     """Seconds that one denoising step is thought to take.
 
     Args:
         facts: The machine.
         unit: Where the UNet runs; ALL is priced as the better of both, which it has never beaten.
-        width: Width of the image in pixels.
-        height: Height of the image in pixels.
+        offer: The model variant.
     """
-    scale = width * height / REFERENCE_PIXELS
+    scale = offer.width * offer.height / REFERENCE_PIXELS
     if unit is ComputeUnit.CPU_ONLY:
         return CPU_SECONDS * scale
     generation = _generation(facts.chip)
     on_gpu = GPU_CORE_SECONDS[generation] / max(facts.gpu_cores, 1) * (ULTRA_PENALTY if "Ultra" in facts.chip else 1.0)
+    on_gpu *= 1.0 if offer.attention is AttentionVariant.ORIGINAL else SPLIT_ON_GPU
     on_ane = ANE_SECONDS[generation]
     choices = {ComputeUnit.CPU_AND_GPU: on_gpu, ComputeUnit.CPU_AND_NE: on_ane, ComputeUnit.ALL: min(on_gpu, on_ane)}
     return choices[unit] * scale

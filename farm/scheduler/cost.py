@@ -158,7 +158,7 @@ class Rates:
         variant = self.variants.get(key)
         if variant is None:
             self.variants[key] = Belief(PACE_VARIANCE + NOISE_VARIANCE, seen - pace.mean)
-            prior = math.log(prior_seconds(facts, unit, offer.width, offer.height))
+            prior = math.log(prior_seconds(facts, unit, offer))
             self.models.setdefault((offer.model, offer.width, offer.height), Weight()).take(seen - pace.mean - prior)
             return
         pace.variance += DRIFT_VARIANCE
@@ -184,7 +184,7 @@ class Rates:
             step, variance = math.exp(variant.mean + pace), PACE_VARIANCE + NOISE_VARIANCE
         else:
             weight = self.models.get((offer.model, offer.width, offer.height))
-            prior = prior_seconds(facts, unit, offer.width, offer.height)
+            prior = prior_seconds(facts, unit, offer)
             step = prior * math.exp((weight.mean if weight else 0.0) + pace)
             variance = CHIP_VARIANCE + (0.0 if weight else MODEL_VARIANCE)
         return Estimate(step, step * self._fixed(offer.digest, unit), math.sqrt(variance))
@@ -196,6 +196,11 @@ class Rates:
     def load_seconds(self, facts: WorkerFacts, offer: ModelOffer, unit: ComputeUnit) -> float:
         """What loading takes on machines of this kind."""
         return self.loads.get((facts.chip, facts.gpu_cores, offer.digest, unit), LOAD_SECONDS[unit])
+
+    def peak_memory(self, digest: str, unit: ComputeUnit) -> int:
+        """Bytes that a variant needs on a compute unit; as much as on any other where only that was measured."""
+        elsewhere = max((peak for (other, _), peak in self.peaks.items() if other == digest), default=0)
+        return self.peaks.get((digest, unit), elsewhere)
 
     def pace(self, worker_id: str) -> float:
         """A worker's pace, in whole buckets: the logarithm of how much slower it is than its like."""

@@ -87,9 +87,9 @@ def fit(rates: Rates, demand: Demand, facts: WorkerFacts) -> Way | Unfit:
             Misfit.LACKS_VARIANT,
             f"has {demand.model}, but in no variant and on no compute unit that the job allows",
         )
-    roomy = [(offer, unit) for offer, unit in allowed if rates.peaks.get((offer.digest, unit), 0) <= facts.memory_bytes]
+    roomy = [(offer, unit) for offer, unit in allowed if rates.peak_memory(offer.digest, unit) <= facts.memory_bytes]
     if not roomy:
-        least = min(rates.peaks[offer.digest, unit] for offer, unit in allowed)
+        least = min(rates.peak_memory(offer.digest, unit) for offer, unit in allowed)
         return Unfit(
             Misfit.LACKS_MEMORY,
             f"has {facts.memory_bytes / 2**30:.0f} GB of memory; {demand.model} was measured to need "

@@ -20,6 +20,7 @@ from farm.domain import (
 from farm.errors import StaleAttemptError
 from farm.reports import AttemptReport, ImageFailureReport, Report
 from farm.scheduler import events as ev
+from farm.scheduler.chips import SPLIT_ON_GPU
 from farm.scheduler.eta import eta
 from farm.scheduler.scheduler import decide, judge, next_deadline
 from farm.scheduler.state import FarmState
@@ -150,6 +151,8 @@ class Simulation:
             return
         key = AttemptKey(event.job_id, event.number)
         speed = speeds()[mac.facts.chip, mac.facts.gpu_cores, job.spec.model, event.compute_unit]
+        if event.attention is not VARIANTS[event.compute_unit]:
+            speed = replace(speed, seconds_per_step=speed.seconds_per_step * SPLIT_ON_GPU)
         images = sorted(job.attempts[event.number].task.remaining, reverse=event.number != event.task_number)
         mac.held.append(_held(key, speed, event.model_digest, job.kind.steps, images))
         self._take(mac)

@@ -1,0 +1,154 @@
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from farm.errors import ScenarioError
+from farm.simulator.drawing import draw
+from farm.simulator.report import summarize
+from farm.simulator.scenario import NO_FAULTS, Fault, Faults, Fleet, Jobs, Macs, Workload, parse
+from farm.simulator.simulation import Simulation
+from farm.simulator.speeds import speeds
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "fleets"
+
+DESK = Fleet((Macs("Apple M1", 8), Macs("Apple M2 Pro", 16), Macs("Apple M1 Max", 32)))
+MIXED = Workload((Jobs("sd-1.5", 150), Jobs("sdxl", 20, steps=20)))
+
+
+def run(fleet: Fleet = DESK, workload: Workload = MIXED, faults: Faults = NO_FAULTS, seed: int = 0) -> Simulation:
+    simulation = Simulation(fleet, workload, faults, seed=seed, keep_spans=True)
+    simulation.run()
+    return simulation
+
+
+def images_once(simulation: Simulation) -> bool:
+    """Whether every job ended, and each of its images was committed once."""
+    asked = sum(job.image_count for job in simulation.arrivals)
+    return not simulation.state.jobs and simulation.records.image_count == asked == len(simulation.records.spans)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another_one() -> None:
+    faults = Faults((Fault("away", every=200.0, seconds=60.0),), image_failure=0.01)
+    first, again, other = run(faults=faults), run(faults=faults), run(faults=faults, seed=1)
+    assert first.records.spans == again.records.spans
+    assert first.records.spans != other.records.spans
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_image_is_rendered_whatever_goes_wrong(seed: int) -> None:
+    faults = Faults(
+        (
+            Fault("away", every=100.0, seconds=50.0),
+            Fault("crash", every=80.0),
+            Fault("slow", macs=(2,), at=60.0, seconds=200.0, factor=10.0),
+        ),
+        image_failure=0.02,
+    )
+    assert images_once(run(faults=faults, seed=seed))
+
+
+def test_no_run_is_faster_than_the_bound_and_a_quiet_one_is_close_to_it() -> None:
+    workload = Workload((Jobs("sd-1.5", 1500), Jobs("sdxl", 200, steps=20)))
+    summary = summarize(run(workload=workload))
+    assert 0.96 < summary.efficiency <= 1.0
+
+
+def test_with_a_mac_that_dies_at_half_time_little_more_is_lost_than_the_mac() -> None:
+    quiet = summarize(run(workload=Workload((Jobs("sd-1.5", 1500),))))
+    faults = Faults((Fault("away", macs=(2,), at=quiet.makespan / 2),))
+    killed = run(workload=Workload((Jobs("sd-1.5", 1500),)), faults=faults)
+    assert images_once(killed)
+    assert summarize(killed).efficiency > 0.96
+
+
+def test_with_a_mac_that_becomes_ten_times_slower_little_more_is_lost_than_its_speed() -> None:
+    quiet = summarize(run(workload=Workload((Jobs("sd-1.5", 1500),))))
+    faults = Faults((Fault("slow", macs=(2,), at=quiet.makespan / 2, factor=10.0),))
+    assert summarize(run(workload=Workload((Jobs("sd-1.5", 1500),)), faults=faults)).efficiency > 0.95
+
+
+def test_no_mac_renders_two_images_at_once() -> None:
+    spans = run().records.spans
+    for number in range(3):
+        mine = sorted((span.start, span.stop) for span in spans if span.mac == number)
+        assert all(stop <= start + 1e-9 for (_, stop), (start, _) in itertools.pairwise(mine))
+
+
+def test_a_mac_that_lacks_memory_for_a_model_gets_none_of_it() -> None:
+    fleet = Fleet((Macs("Apple M1", 8, memory_gb=8), Macs("Apple M1 Max", 32, memory_gb=64)))
+    simulation = run(fleet, Workload((Jobs("sdxl", 20, steps=20),)))
+    assert images_once(simulation)
+    assert {span.mac for span in simulation.records.spans} == {1}
+
+
+def test_choosing_the_unit_beats_always_the_same_one() -> None:
+    workload = Workload((Jobs("sd-1.5", 600), Jobs("sdxl", 60, steps=20)))
+    makespans = {}
+    for policy in ("best", "gpu", "ane"):
+        makespans[policy] = Simulation(DESK, workload, policy=policy).run().last_commit
+    assert makespans["best"] * 1.1 < min(makespans["gpu"], makespans["ane"])
+
+
+def test_macs_that_join_late_are_put_to_use() -> None:
+    fleet = Fleet((Macs("Apple M1", 8), Macs("Apple M1 Max", 32, join_at=300.0)))
+    spans = run(fleet, Workload((Jobs("sd-1.5", 200),))).records.spans
+    late = [span for span in spans if span.mac == 1]
+    assert 300.0 <= min(span.start for span in late) < 310.0
+    assert len(late) > 50
+
+
+def test_a_second_submitter_does_not_wait_until_the_first_ones_batch_is_done() -> None:
+    jobs = (Jobs("sd-1.5", 400, submitter="first"), Jobs("sd-1.5", 40, submitter="second", at=60.0))
+    summary = summarize(run(workload=Workload(jobs)))
+    assert all(submitter.median_wait < 60.0 for submitter in summary.submitters)
+
+
+def test_intervals_are_given_for_jobs_when_they_are_new_and_when_they_are_half_done() -> None:
+    simulation = run()
+    assert [len(job.quotes) for job in simulation.records.jobs.values()] == [2, 2]
+    assert summarize(simulation).quotes == 4
+
+
+def test_the_drawing_is_svg_that_shows_every_mac_and_chip() -> None:
+    root = ET.fromstring(draw(run()))
+    texts = [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert all(any(name in text for text in texts) for name in ("M1 #0", "M2 Pro #1", "M1 Max #2"))
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}rect"))) > 20
+
+
+@pytest.mark.parametrize("name", ["desk", "studio", "campus"])
+def test_the_sample_fleets_are_known_to_the_table_of_speeds(name: str) -> None:
+    fleet = parse((EXAMPLES / f"{name}.toml").read_text("utf-8"), Fleet, name)
+    simulation = Simulation(fleet, Workload((Jobs("sd-1.5", 1),)))
+    assert len(simulation.macs) == {"desk": 3, "studio": 40, "campus": 1000}[name]
+
+
+@pytest.mark.parametrize(("name", "form"), [("batch", Workload), ("day", Workload), ("faults", Faults)])
+def test_the_other_sample_files_are_what_they_say(name: str, form: type) -> None:
+    assert parse((EXAMPLES / f"{name}.toml").read_text("utf-8"), form, name) != form(())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[mac]]\nchip = 3", "chip"),
+        ("[[mac", "is no fleet"),
+        ("[[job]]\nmodel = 'x'", "job"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_in_words(text: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        parse(text, Fleet, "f.toml")
+
+
+def test_a_chip_that_nobody_has_measured_is_refused_by_name() -> None:
+    with pytest.raises(ScenarioError, match="Apple M9 with 8 GPU cores"):
+        Simulation(replace(DESK, mac=(Macs("Apple M9", 8),)), MIXED)
+
+
+def test_every_row_of_the_table_says_whether_it_was_published_and_by_whom() -> None:
+    assert {row.kind for row in speeds().values()} == {"published", "derived"}
+    assert all(row.source and row.seconds_per_step > 0 for row in speeds().values())
