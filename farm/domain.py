@@ -25,6 +25,13 @@ SAMPLERS = (
 """Names of the diffusion solvers that a job can ask for; `farm.diffusion.samplers` holds each."""
 
 
+MAX_STEPS = 999
+"""Denoising steps at most: one less than the noise levels of training."""
+
+MAX_STEPS_OF = {"lcm": 50}
+"""Samplers that take fewer steps: consistency models were distilled for so many."""
+
+
 class JobState(enum.Enum):
     """Life of a job."""
 

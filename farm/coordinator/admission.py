@@ -7,12 +7,12 @@ never possible.
 import math
 from collections.abc import Iterable, Iterator
 
-from farm.domain import SAMPLERS, SEED_LIMIT, ImageSpec, JobSpec, Model
+from farm.domain import MAX_STEPS, MAX_STEPS_OF, SAMPLERS, SEED_LIMIT, ImageSpec, JobSpec, Model
 from farm.errors import InfeasibleJobError
 from farm.scheduler.fitting import missing
 from farm.scheduler.state import FarmState, kind_of, known_workers
 
-MAX_STEPS = 1000
+NOTHING_SAID = ImageSpec()
 MAX_PROMPT_CHARACTERS = 10_000
 MAX_LABELS = 64
 MAX_LABEL_CHARACTERS = 256
@@ -22,16 +22,21 @@ MAX_LACKS = 3
 """Workers that are named at most when none can render a job."""
 
 
-def image_violations(spec: ImageSpec, model: Model) -> Iterator[tuple[str, str]]:
-    """Yields (field, what is wrong with it) for each field that `spec` sets wrongly for `model`."""
+def image_violations(spec: ImageSpec, model: Model, defaults: ImageSpec = NOTHING_SAID) -> Iterator[tuple[str, str]]:
+    """Yields (field, what is wrong with it) for each field that `spec` sets wrongly for `model`.
+
+    Args:
+        spec: What is said of an image.
+        model: What renders it.
+        defaults: What fills the fields that `spec` leaves open.
+    """
     for name in ("prompt", "negative_prompt"):
         text = getattr(spec, name)
         if text is not None and len(text) > MAX_PROMPT_CHARACTERS:
             yield name, f"has {len(text)} characters; at most {MAX_PROMPT_CHARACTERS} are taken"
     if spec.seed is not None and not 0 <= spec.seed < SEED_LIMIT:
         yield "seed", f"is {spec.seed}; seeds go from 0 to {SEED_LIMIT - 1}"
-    if spec.steps is not None and not 1 <= spec.steps <= MAX_STEPS:
-        yield "steps", f"is {spec.steps}; it must be from 1 to {MAX_STEPS}"
+    yield from _step_violations(spec, defaults.over(model.defaults))
     if spec.guidance_scale is not None and not (math.isfinite(spec.guidance_scale) and 0 <= spec.guidance_scale <= 100):
         yield "guidance_scale", f"is {spec.guidance_scale}; it must be a number from 0 to 100"
     if spec.sampler is not None and spec.sampler not in SAMPLERS:
@@ -41,6 +46,17 @@ def image_violations(spec: ImageSpec, model: Model) -> Iterator[tuple[str, str]]
     if spec.init_image is not None:
         yield "init_image", "is not taken yet: this version renders from noise only"
     yield from _size_violations(spec, model)
+
+
+def _step_violations(spec: ImageSpec, defaults: ImageSpec) -> Iterator[tuple[str, str]]:
+    """Steps and sampler are judged together, where either of them is set."""
+    if spec.steps is None and spec.sampler is None:
+        return
+    filled = spec.over(defaults)
+    most = MAX_STEPS_OF.get(filled.sampler or "", MAX_STEPS)
+    if filled.steps is not None and not 1 <= filled.steps <= most:
+        with_what = f" with the sampler {filled.sampler}" if filled.sampler in MAX_STEPS_OF else ""
+        yield "steps", f"is {filled.steps}; it must be from 1 to {most}{with_what}"
 
 
 def _size_violations(spec: ImageSpec, model: Model) -> Iterator[tuple[str, str]]:
@@ -75,7 +91,7 @@ def entry_violations(
 ) -> Iterator[tuple[str, str]]:
     """Yields (field path, what is wrong with it) over a run of entries, the first of which has `first_index`."""
     for index, entry in enumerate(entries, first_index):
-        for name, message in image_violations(entry, model):
+        for name, message in image_violations(entry, model, defaults):
             yield f"entries[{index}].{name}", message
         if entry.prompt is None and defaults.prompt is None:
             yield f"entries[{index}].prompt", "is missing, and the job's defaults have none either"

@@ -289,6 +289,18 @@ async def test_everything_that_is_wrong_with_a_submission_is_named_at_once(tmp_p
         await submission.abandon()
 
 
+async def test_steps_that_a_sampler_cannot_do_are_refused_whoever_named_the_sampler(tmp_path: Path) -> None:
+    async with farm(tmp_path) as (coordinator, _):
+        lcm = JobSpec("shapes", defaults=ImageSpec(prompt="p", sampler="lcm"))
+        submission = await coordinator.open_submission(lcm, "alice", "", None)
+        with pytest.raises(InvalidRequestError) as caught:
+            await submission.add([ImageSpec(steps=50), ImageSpec(steps=51), ImageSpec(steps=51, sampler="euler")])
+        assert caught.value.violations == {
+            "entries[1].steps": "is 51; it must be from 1 to 50 with the sampler lcm",
+        }
+        await submission.abandon()
+
+
 async def test_jobs_are_listed_newest_first_page_by_page_and_by_state(tmp_path: Path) -> None:
     async with farm(tmp_path) as (coordinator, _):
         made = [await submit(coordinator) for _ in range(3)]
