@@ -49,8 +49,14 @@ $(BIN)/python:
 		echo "The farm needs Python 3.11, 3.12 or 3.13, and none was found on the PATH."; \
 		echo "Install one (macOS: brew install python@3.12; Debian: apt install python3 python3-venv) and run make again,"; \
 		echo "or name one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13, which the farm needs. Name another: make PYTHON=/path/to/python3.12"; \
+		exit 1; }
 	@echo "Making the environment in $(VENV)/ with $(PYTHON) ..."
-	@$(if $(UV),uv venv --quiet --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+	@{ $(if $(UV),uv venv --quiet --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV)) && $@ -m pip --version > /dev/null; } || { \
+		rm -rf $(VENV); \
+		echo "The environment could not be made. On Debian and Ubuntu, apt install python3-venv brings what is missing."; \
+		exit 1; }
 
 $(VENV)/.farm: pyproject.toml | $(BIN)/python
 	@echo "Installing the farm (about a minute the first time) ..."
