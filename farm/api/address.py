@@ -1,11 +1,14 @@
-"""Addresses of the API: which ones may be listened on."""
+"""Addresses of the API: how they are written, and which ones may be listened on."""
 
 import ipaddress
+import re
 import socket
 
 from farm.errors import AddressError
 
 DEFAULT_ADDRESS = "127.0.0.1:7433"
+
+_HOST = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+(%\w+)?\]", re.ASCII)
 
 
 def check_loopback(address: str) -> None:
@@ -19,10 +22,10 @@ def check_loopback(address: str) -> None:
     Raises:
         AddressError: It is not of one of these forms, or reaches beyond loopback.
     """
-    if address.startswith("unix:") and len(address) > len("unix:"):
+    if _is_socket_path(address):
         return
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isdecimal() or int(port) > 65535:
+    host, port = _parts(address)
+    if port is None:
         raise AddressError(
             f'"{address}" is no address to listen on. Write host:port with a port from 0 to 65535, for example '
             f"{DEFAULT_ADDRESS}, or unix:PATH.",
@@ -35,6 +38,32 @@ def check_loopback(address: str) -> None:
             "elsewhere, come through an SSH tunnel.",
             address=address,
         )
+
+
+def check_written(address: str) -> None:
+    """Makes sure that `address` can be a farm's, before it is called: "host:port", "[ipv6]:port" or "unix:path".
+
+    Raises:
+        AddressError: It is not of one of these forms.
+    """
+    host, port = _parts(address)
+    if not _is_socket_path(address) and (not port or not _HOST.fullmatch(host)):
+        raise AddressError(
+            f'"{ascii(address)[1:-1]}" is no address of a farm. Write host:port with a port from 1 to 65535, for '
+            f"example {DEFAULT_ADDRESS}, or unix:PATH.",
+            address=ascii(address),
+        )
+
+
+def _is_socket_path(address: str) -> bool:
+    return address.startswith("unix:") and len(address) > len("unix:")
+
+
+def _parts(address: str) -> tuple[str, int | None]:
+    """Host and port; no port if it is missing or none."""
+    host, _, port = address.rpartition(":")
+    is_port = port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535
+    return host, int(port) if is_port and address.count(":") else None
 
 
 def _is_loopback(host: str) -> bool:

@@ -66,7 +66,8 @@ def invalid(field: str, message: str) -> InvalidRequestError:
 def refusal(violations: Mapping[str, str]) -> InvalidRequestError:
     """The error for fields that are wrong; its message names the first."""
     field, message = next(iter(violations.items()))
-    others = f" {len(violations) - 1} more fields are wrong." if len(violations) > 1 else ""
+    more = len(violations) - 1
+    others = f" {more} more {'field is' if more == 1 else 'fields are'} wrong." if more else ""
     return InvalidRequestError(f"The request was refused: {field} {message}.{others}", violations)
 
 

@@ -58,13 +58,18 @@ def submission(
         validate_only: Whether the farm shall check and not accept.
 
     Raises:
-        InvalidRequestError: A value of an entry does not fit its type on the wire.
+        InvalidRequestError: An entry is neither, or a value of it does not fit its type on the wire.
     """
     yield job_service_pb2.SubmitJobRequest(spec=spec, request_id=request_id, validate_only=validate_only)
     run: list[job_pb2.ImageSpec] = []
     size = 0
     for index, entry in enumerate(entries):
         image_spec = ImageSpec(prompt=entry) if isinstance(entry, str) else entry
+        if not isinstance(image_spec, ImageSpec):
+            problem = f"is {ascii(entry)[:50]}; it must be a prompt or a farm.domain.ImageSpec"
+            raise InvalidRequestError(
+                f"The request cannot be sent: entries[{index}] {problem}.", {f"entries[{index}]": problem}
+            )
         message = image_spec_message(image_spec, f"entries[{index}]")
         run.append(message)
         size += message.ByteSize()

@@ -1,7 +1,9 @@
 """`farm demo`: a whole farm for the length of one batch."""
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,19 +14,28 @@ from pathlib import Path
 import click
 
 import farm
-from farm.batch import read_batch
-from farm.cli.jobs import describe_end, pull_job
+from farm.cli.entries import Batch, file_source
+from farm.cli.jobs import pull_job
 from farm.cli.options import null_renderer_option
+from farm.cli.outcome import describe_end, exit_code
 from farm.cli.output import console
 from farm.cli.progress import follow
+from farm.cli.submit import send
 from farm.client import Client
-from farm.domain import JobState
-from farm.errors import FarmError
+from farm.errors import FarmError, UnreachableError
+from farm.output_folder import check_output_folder, clear_output_folder
 
 SAMPLE_BATCH = Path(farm.__file__).parent / "assets" / "prompts.jsonl"
 """The batch of `examples/`, which is linked into the package so that an installed wheel has it too."""
 
 STOP_SECONDS = 10.0
+
+OUT = Path("out/demo")
+"""Where images lie if nobody says otherwise: the demo's own folder, in which each demo replaces the one before."""
+
+LOG_LINES = 20
+
+_STATE_PREFIX = "farm-demo-"
 
 
 @click.command(
@@ -37,12 +48,13 @@ Examples:
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("out/demo"),
+    default=OUT,
     show_default=True,
     help="Folder for the images.",
 )
 @null_renderer_option
-def demo(file: Path, out: Path, null_renderer: bool) -> None:
+@click.pass_context
+def demo(context: click.Context, /, file: Path, out: Path, null_renderer: bool) -> None:
     """Start a farm, render the sample batch (or FILE), and stop the farm again.
 
     The farm listens on a free port of this machine only, keeps its state in a temporary folder, and goes through the
@@ -50,20 +62,65 @@ def demo(file: Path, out: Path, null_renderer: bool) -> None:
     images, also if it is interrupted.
     """
     screen = console()
+    source = file_source(str(file), "txt", context)
+    for _ in Batch(source):  # a batch that is wrong is told before a farm is started for it
+        pass
+    if out == OUT:
+        clear_output_folder(out)
+    check_output_folder(out)
+    sweep_state_folders(Path(tempfile.gettempdir()))
     with (
-        tempfile.TemporaryDirectory(prefix="farm-demo-", ignore_cleanup_errors=True) as state,
+        tempfile.TemporaryDirectory(prefix=f"{_STATE_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True) as state,
         farm_process(Path(state), null_renderer) as process,
     ):
         with screen.status("Starting a farm on this machine ..."):
             address = read_address(process, Path(state))
         screen.print(f"A farm runs on this machine at {address}. Rendering {file.name} ...")
-        with Client(address) as client:
-            job = client.submit((row.spec for row in read_batch(file)), display_name=file.stem)
+        # Nobody would start this farm again, so nothing waits for it to come back.
+        with end_told(process, Path(state)), Client(address, patience_seconds=0.0) as client:
+            job = send(client, source, {"display_name": file.stem})
             follow(job, screen)
             click.echo(describe_end(job))
             pull_job(job, out)
-    if job.state is not JobState.SUCCEEDED or job.message.failed_count:
-        sys.exit(1)
+    sys.exit(exit_code(job))
+
+
+def sweep_state_folders(folder: Path) -> None:
+    """Removes the state of demos that were killed: their folders name the process that made them."""
+    for state in folder.glob(f"{_STATE_PREFIX}*"):
+        pid = state.name.removeprefix(_STATE_PREFIX).partition("-")[0]
+        if pid.isdecimal() and not _runs(int(pid)):
+            shutil.rmtree(state, ignore_errors=True)  # another user's stays
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@contextmanager
+def end_told(process: subprocess.Popen[bytes], state: Path) -> Iterator[None]:
+    """Tells a farm that cannot be reached because its process ended by the end of that process's log.
+
+    Raises:
+        FarmError: It ended.
+    """
+    try:
+        yield
+    except UnreachableError:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it may be ending just now
+            process.wait(1)
+        if process.poll() is None:
+            raise
+        raise FarmError(
+            f"The demo's farm ended unexpectedly (exit code {process.returncode}), so the demo ends, too. "
+            f"The end of its log:\n{end_of_log(state)}"
+        ) from None
 
 
 @contextmanager
@@ -105,6 +162,11 @@ def log_file(state: Path) -> Path:
     return state / "coordinator.log"
 
 
+def end_of_log(state: Path) -> str:
+    """The last lines that the coordinator logged."""
+    return "\n".join(log_file(state).read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+
 def read_address(process: subprocess.Popen[bytes], state: Path) -> str:
     """Where the coordinator listens, once it does.
 
@@ -114,5 +176,5 @@ def read_address(process: subprocess.Popen[bytes], state: Path) -> str:
     assert process.stdout
     line = process.stdout.readline()
     if not line:
-        raise FarmError(f"The farm could not be started:\n{log_file(state).read_text(errors='replace').strip()}")
+        raise FarmError(f"The farm could not be started:\n{end_of_log(state)}")
     return str(json.loads(line)["address"])

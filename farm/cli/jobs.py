@@ -6,18 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from farm.cli.options import address_option, json_option
-from farm.cli.output import console, local_time, print_json, print_table, short_id
+from farm.cli.outcome import describe_end, describe_failures, exit_code, state_word
+from farm.cli.output import console, count_images, local_time, print_json, print_table, short_id
 from farm.cli.progress import follow
 from farm.client import Client, Job
 from farm.domain import JobState
-
-
-def state_word(job: Job) -> str:
-    """A job's state in small letters, and why, if there is a why."""
-    word = job.state.value.lower()
-    return f"{word}: {job.message.reason}" if job.message.reason else word
+from farm.output_folder import CONTACT_SHEET, check_output_folder
 
 
 @click.command(epilog="Example: farm jobs --state RUNNING --json")
@@ -85,8 +82,8 @@ delete = _act("delete", Job.delete, "Delete jobs that have ended, with their ima
 def watch(job_name: str, address: str, as_json: bool) -> None:
     """Follow a job to its end.
 
-    With --json, prints one event a line: the job's state first, then what happens. The exit code is 0 if the job
-    succeeded and 1 if not.
+    With --json, prints one event a line: the job's state first, then what happens. The exit code is 0 if every
+    image was rendered and 1 if not. Ctrl-C ends the watching; the job goes on.
     """
     with Client(address) as client:
         job = client.job(job_name)
@@ -94,16 +91,19 @@ def watch(job_name: str, address: str, as_json: bool) -> None:
             for event in job.watch():
                 print_json(event)
         else:
-            follow(job, console())
+            follow_to_end(job, console())
             click.echo(describe_end(job))
-        sys.exit(0 if job.state is JobState.SUCCEEDED else 1)
+        sys.exit(exit_code(job))
 
 
-def describe_end(job: Job) -> str:
-    """How a job ended, in a line."""
-    message = job.message
-    failed = f", {message.failed_count} failed" if message.failed_count else ""
-    return f"{job.name} {state_word(job)}: {message.succeeded_count} of {message.image_count} images{failed}"
+def follow_to_end(job: Job, screen: Console) -> None:
+    """Shows a job's progress until it ends; Ctrl-C ends the showing, not the job, and says so."""
+    try:
+        follow(job, screen)
+    except KeyboardInterrupt:
+        name = short_id(job.name)
+        click.echo(f"\n{job.name} goes on. Follow it: farm watch {name}   Stop it: farm cancel {name}", err=True)
+        raise
 
 
 @click.command(epilog="Example: farm pull JOB out/batch")
@@ -115,10 +115,13 @@ def pull(job_name: str, folder: Path, address: str, as_json: bool) -> None:
     """Fetch a job's images into a folder.
 
     Writes NNNNNN.png by index, manifest.jsonl (an object an image) and contact-sheet.png. Of a job that runs, it
-    fetches what is rendered so far; run it again for the rest. Files that are there already are kept.
+    fetches what is rendered so far; run it again for the rest. Files that are there already are kept. An image whose
+    file is damaged on the coordinator is left out and named at the end.
     """
     with Client(address) as client:
-        pull_job(client.job(job_name), folder, as_json=as_json)
+        job = client.job(job_name)
+        check_output_folder(folder, job.name)
+        pull_job(job, folder, as_json=as_json)
 
 
 def pull_job(job: Job, folder: Path, *, as_json: bool = False) -> None:
@@ -135,8 +138,9 @@ def pull_job(job: Job, folder: Path, *, as_json: bool = False) -> None:
     if as_json:
         print_json({"job": job.name, "folder": str(folder), "image_count": total, "fetched_count": fetched})
     else:
-        kept = f" ({total - fetched} were there already)" if total > fetched else ""
-        click.echo(f"{total} images in {folder}{kept}; all on one: {folder / 'contact-sheet.png'}")
+        kept = f" ({total - fetched} of them fetched before)" if total > fetched else ""
+        sheet = folder / CONTACT_SHEET
+        click.echo(f"{count_images(total)} in {folder}{kept}" + (f"; all on one: {sheet}" if sheet.exists() else ""))
 
 
 @click.command(epilog="Example: farm explain JOB")
@@ -146,11 +150,14 @@ def pull_job(job: Job, folder: Path, *, as_json: bool = False) -> None:
 def explain(job_name: str, address: str, as_json: bool) -> None:
     """Say, worker by worker, why a job runs there or why it does not."""
     with Client(address) as client:
-        explanation = client.job(job_name).explain()
-    if as_json:
-        print_json(explanation)
+        job = client.job(job_name)
+        explanation = job.explain()
+        if as_json:
+            print_json(explanation)
+            return
+        click.echo("\n".join([explanation.summary, *describe_failures(job)]))
+    if job.state.is_final:
         return
-    click.echo(explanation.summary)
     print_table(
         ("WORKER", "RUNS HERE", "REASON", "WHY"),
         (

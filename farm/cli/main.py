@@ -8,10 +8,11 @@ from typing import NoReturn
 
 import click
 
+from farm.cli.signals import stop_signals
 from farm.errors import FarmError, InvalidRequestError
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C or SIGTERM, as shells have it."""
+"""Exit code after Ctrl-C, SIGTERM or SIGHUP, as shells have it after the first."""
 
 TRACEBACK = "FARM_TRACEBACK"
 
@@ -60,27 +61,32 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+HELP = """Renders batches of prompts on this machine, and on every Mac you have.
+
+\b
+Try it:
+  farm demo                                  a farm, 30 pictures, and gone again
+  farm up                                    a farm that stays
+  farm submit -p "a red circle" --wait --pull out/circle
+  farm submit prompts.csv --steps 20 --wait --pull out/batch
+  farm jobs
+
+Every command tells more with --help.
+"""
+
+
+@click.group(
+    cls=LazyGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="mac-render-farm", prog_name="farm")
 def cli() -> None:
-    r"""Renders batches of prompts on this machine, and on every Mac you have.
-
-    \b
-    Try it:
-      farm demo                                  a farm, 24 pictures, and gone again
-      farm up                                    a farm that stays
-      farm submit -p "a red circle" --wait --pull out/circle
-      farm submit prompts.csv --steps 20 --wait --pull out/batch
-      farm jobs
-
-    Every command tells more with --help.
-    """
+    """The group of all commands."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and exits. What goes wrong is told in a paragraph, never in a traceback."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its failures are told below, in the farm's words
-    for signal_number in (signal.SIGINT, signal.SIGTERM):  # either stops what was started, also in the background
+    for signal_number in stop_signals():  # any of them stops what was started, also in the background
         signal.signal(signal_number, signal.default_int_handler)
     try:
         sys.exit(cli(arguments, prog_name="farm", standalone_mode=False) or 0)

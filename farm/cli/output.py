@@ -47,6 +47,11 @@ def local_time(stamp: Timestamp) -> str:
     return datetime.fromtimestamp(stamp.seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def count_images(count: int) -> str:
+    """So many images."""
+    return f"{count} image{'' if count == 1 else 's'}"
+
+
 def short_id(name: str) -> str:
     """The last part of a resource name, which commands take as well as the whole."""
     return name.rpartition("/")[2]

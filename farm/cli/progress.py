@@ -1,7 +1,8 @@
 """The progress of a job as it runs: a bar on a terminal, a line now and then elsewhere."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +11,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from farm.cli.output import count_images
+from farm.cli.waiting import told_when_still
 from farm.client import Job
 from farm.v1 import job_pb2, job_service_pb2
 
@@ -27,6 +30,8 @@ class Tally:
         rate: Images an hour since watching began; 0 before the first.
         eta: When the job is expected to end, in seconds since the epoch; 0 if that is not known.
         note: What is being done: "loading the model", "step 7 of 20".
+        stage: The same, if it comes before the first step; else empty.
+        moved: When an image was finished or a step taken, in seconds since the epoch.
     """
 
     total: int = 0
@@ -35,6 +40,8 @@ class Tally:
     rate: float = 0.0
     eta: float = 0.0
     note: str = ""
+    stage: str = ""
+    moved: float = 0.0
     _began: float = 0.0
     _done_before: int = 0
 
@@ -42,6 +49,7 @@ class Tally:
         """Starts to count; what was done before does not tell of the rate."""
         self._take(job)
         self._began, self._done_before = now, self.done
+        self.moved = now
 
     def see(self, event: job_service_pb2.JobEvent, now: float) -> None:
         """Takes in an event."""
@@ -49,9 +57,9 @@ class Tally:
             case "job":
                 self._take(event.job)
             case "image":
-                self.note = ""
+                self.note, self.stage, self.moved = "", "", now
             case "progress":
-                self._see_step(event.progress)
+                self._see_step(event.progress, now)
         rendered = self.done - self._done_before
         if rendered and now > self._began:
             self.rate = 3600 * rendered / (now - self._began)
@@ -62,8 +70,11 @@ class Tally:
         self.failed = job.failed_count
         self.eta = job.eta.likely.seconds if job.HasField("eta") else 0.0
 
-    def _see_step(self, progress: job_pb2.Progress) -> None:
-        self.note = _STAGES.get(progress.stage, f"step {progress.step} of {progress.step_count}")
+    def _see_step(self, progress: job_pb2.Progress, now: float) -> None:
+        self.stage = _STAGES.get(progress.stage, "")
+        self.note = self.stage or f"step {progress.step} of {progress.step_count}"
+        if not self.stage:
+            self.moved = now
 
     def remaining_seconds(self, now: float) -> float | None:
         """Time to the end: the farm's estimate, else by the rate, else unknown."""
@@ -127,7 +138,7 @@ class _Lines:
         self._shown = (now, tally.done)
         failed = f", {tally.failed} failed" if tally.failed else ""
         self._console.print(
-            f"{self._title}: {tally.done} of {tally.total} images{failed}, {describe_rate(tally.rate)}, "
+            f"{self._title}: {tally.done} of {count_images(tally.total)}{failed}, {describe_rate(tally.rate)}, "
             f"{describe_remaining(tally.remaining_seconds(now))} left"
         )
 
@@ -151,13 +162,27 @@ def _display(console: Console, title: str) -> Iterator[_Display]:
         yield _Bar(progress, title)
 
 
+def _teller(console: Console, title: str) -> Callable[[str], None]:
+    """Prints each reason once; above the bar, where there is one, since the line beside it is too short for reasons."""
+    told: set[str] = set()
+
+    def tell(reason: str) -> None:
+        kind = re.sub(r"\d+", "", reason)  # a reason whose numbers change is still the same
+        if kind not in told:
+            told.add(kind)
+            console.print(f"{title}: {reason}", markup=False)
+
+    return tell
+
+
 def follow(job: Job, console: Console) -> None:
-    """Shows a job's progress until it ends."""
+    """Shows a job's progress until it ends, and why, while there is none."""
     title = job.message.display_name or job.name
     tally = Tally()
     tally.begin(job.message, time.time())
     with _display(console, title) as display:
         display.show(tally, time.time())
-        for event in job.watch():
-            tally.see(event, time.time())
-            display.show(tally, time.time())
+        with told_when_still(job, lambda: tally.moved, lambda: tally.stage, _teller(console, title)):
+            for event in job.watch():
+                tally.see(event, time.time())
+                display.show(tally, time.time())

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from farm.cli.logs import log_to_stderr
 from farm.cli.options import address_option, json_option, null_renderer_option, ray_address_option, state_option
 from farm.cli.output import console, print_json
 from farm.cli.renderer import make_renderer
+from farm.cli.signals import stop_signals
 from farm.cli.stdin import when_stdin_ends
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.engine import Engine, LocalEngine
@@ -138,10 +138,10 @@ async def serve(
 
 
 def _stop_event(stop_with_stdin: bool) -> asyncio.Event:
-    """Is set by Ctrl-C, SIGTERM and, if asked for, the end of standard input."""
+    """Is set by Ctrl-C, SIGTERM, SIGHUP and, if asked for, the end of standard input."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
+    for signal_number in stop_signals():
         loop.add_signal_handler(signal_number, stop.set)
 
     def end() -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -12,14 +13,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from farm.batch import READERS
 from farm.batch.grid import Axis, parse_axis
 from farm.cli.entries import Batch, Source, expanded, file_source, prompts_source, varied
-from farm.cli.jobs import describe_end, pull_job
+from farm.cli.jobs import follow_to_end, pull_job
 from farm.cli.options import address_option, json_option
-from farm.cli.output import console, print_json, short_id
+from farm.cli.outcome import describe_end, describe_failures, exit_code
+from farm.cli.output import console, count_images, print_json, short_id
 from farm.cli.preview import show_preview
-from farm.cli.progress import follow
 from farm.client import Client, Job
-from farm.domain import SAMPLERS, SEED_LIMIT, AttentionVariant, ChipClass, ComputeUnit, JobState, Pin
+from farm.domain import SAMPLERS, SEED_LIMIT, AttentionVariant, ChipClass, ComputeUnit, Pin
 from farm.errors import InvalidRequestError
+from farm.output_folder import check_output_folder
 
 CONFIRM_ABOVE = 200
 """Images that a template or grid may make before somebody at a terminal is asked."""
@@ -33,6 +35,10 @@ def _axes(_context: click.Context, _parameter: click.Parameter, texts: tuple[str
     if len({axis.field for axis in axes}) < len(axes):
         raise click.BadParameter("each field can be varied once")
     return axes
+
+
+def _uuid_text(_context: click.Context, _parameter: click.Parameter, value: UUID | None) -> str | None:
+    return None if value is None else str(value)
 
 
 @click.command(
@@ -93,7 +99,12 @@ Examples:
 @click.option(
     "--attention", type=click.Choice([one.value for one in AttentionVariant], False), help="Run only this form."
 )
-@click.option("--request-id", help="A UUID: the same submission sent again with it makes no second job.")
+@click.option(
+    "--request-id",
+    type=click.UUID,
+    callback=_uuid_text,
+    help="A UUID: the same submission sent again with it makes no second job.",
+)
 @click.option("--dry-run", is_flag=True, help="Submit nothing; say what it would take, or all that is wrong.")
 @click.option("-y", "--yes", is_flag=True, help=f"Do not ask before more than {CONFIRM_ABOVE} images are made of few.")
 @click.option("-w", "--wait", is_flag=True, help="Show progress until the job has ended.")
@@ -130,7 +141,8 @@ def submit(
     If a row is wrong, nothing is submitted.
 
     A restart of the farm does not matter: what it cuts off is sent again. --dry-run exits with 0 if the farm would
-    accept it all and with 1 if not.
+    accept it all and with 1 if not; --wait and --pull with 0 if every image was rendered and with 1 if not. Ctrl-C ends
+    the waiting; the job goes on.
     """
     pin = Pin(
         chip_class=ChipClass(chip_class) if chip_class else None,
@@ -156,9 +168,11 @@ def submit(
             sys.exit(0 if show_preview(client, source, arguments, as_json=as_json) else 1)
         if is_template or axes:
             _confirm(source, axes, yes=yes)
-        job = _send(client, source, arguments)
+        if folder is not None:
+            check_output_folder(folder)
+        job = send(client, source, arguments)
         if not as_json:
-            click.echo(f"Accepted {job.name}: {job.message.image_count} images.")
+            click.echo(f"Accepted {job.name}: {count_images(job.message.image_count)}.")
         if wait or folder:
             _finish(job, folder, as_json=as_json)
         elif as_json:
@@ -179,13 +193,15 @@ def _confirm(source: Source, axes: Sequence[Axis], *, yes: bool) -> None:
     """Says how many images a template or grid makes, and asks somebody at a terminal if they are many."""
     count = sum(1 for _ in Batch(source))
     grid = " x ".join(f"{len(axis.values)} {axis.field}" for axis in axes)
-    click.echo(f"{count:,} images" + (f", each prompt with {grid}." if grid else "."), err=True)
+    click.echo(
+        ("1 image" if count == 1 else f"{count:,} images") + (f", each prompt with {grid}." if grid else "."), err=True
+    )
     if count > CONFIRM_ABOVE and not yes and sys.stdin.isatty() and not click.confirm("Submit them?", err=True):
         click.echo("Nothing was submitted.", err=True)
         sys.exit(1)
 
 
-def _send(client: Client, source: Source, arguments: dict[str, Any]) -> Job:
+def send(client: Client, source: Source, arguments: dict[str, Any]) -> Job:
     """Submits with a progress bar; a refusal names lines of the source."""
     batch = Batch(source)
     columns = (
@@ -206,11 +222,11 @@ def _send(client: Client, source: Source, arguments: dict[str, Any]) -> Job:
 
 
 def _finish(job: Job, folder: Path | None, *, as_json: bool) -> None:
-    """Waits for the end, fetches what there is, and exits with 1 if the job did not succeed."""
-    out = console(error=as_json)
-    follow(job, out)
+    """Waits for the end, fetches what there is, and exits with 1 if the job or any image failed."""
+    follow_to_end(job, console(error=as_json))
     if as_json:
         print_json(job.message)
+        click.echo("\n".join(describe_failures(job)), err=True, nl=bool(job.message.failed_count))
     else:
         click.echo(describe_end(job))
     if folder is not None:
@@ -218,5 +234,4 @@ def _finish(job: Job, folder: Path | None, *, as_json: bool) -> None:
             job.download(folder)
         else:
             pull_job(job, folder)
-    if job.state is not JobState.SUCCEEDED:
-        sys.exit(1)
+    sys.exit(exit_code(job))

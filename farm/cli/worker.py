@@ -12,10 +12,11 @@ from farm.catalogue import Catalogue
 from farm.cli.logs import log_to_stderr
 from farm.cli.options import null_renderer_option, ray_address_option
 from farm.cli.renderer import make_renderer
+from farm.cli.signals import stop_signals
 from farm.cli.stdin import when_stdin_ends
 
 
-@click.group()
+@click.group(epilog="Example: farm worker run --ray-address 127.0.0.1:7434 --name studio-3")
 def worker() -> None:
     """Run a worker on this machine."""
 
@@ -56,7 +57,7 @@ def run(
 
     log_to_stderr(logging.INFO)
     inbox: Inbox = SimpleQueue()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
+    for signal_number in stop_signals():
         signal.signal(signal_number, lambda *_: stop_worker(inbox))
     if stop_with_stdin:
         when_stdin_ends(lambda: stop_worker(inbox))

@@ -1,12 +1,14 @@
 """What the blocking client and the asyncio one share: all but the calls."""
 
+import dataclasses
+import difflib
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
 from farm.api import codec
-from farm.api.address import DEFAULT_ADDRESS
+from farm.api.address import DEFAULT_ADDRESS, check_written
 from farm.api.requests import Outgoing, image_spec_message
 from farm.domain import ImageSpec, ImageState, JobState, Pin
 from farm.errors import ImageNotFoundError
@@ -16,9 +18,18 @@ PATIENCE_SECONDS = 60.0
 PAGE_SIZE = 1000
 
 
+_DEFAULTS = tuple(field.name for field in dataclasses.fields(ImageSpec))
+
+
 def chosen_address(address: str | None) -> str:
-    """Where the farm listens: as said, as FARM_ADDRESS says, or on this machine."""
-    return address or os.environ.get("FARM_ADDRESS") or DEFAULT_ADDRESS
+    """Where the farm listens: as said, as FARM_ADDRESS says, or on this machine.
+
+    Raises:
+        AddressError: It is not written as an address.
+    """
+    chosen = address or os.environ.get("FARM_ADDRESS") or DEFAULT_ADDRESS
+    check_written(chosen)
+    return chosen
 
 
 def outgoing(
@@ -33,22 +44,60 @@ def outgoing(
     validate_only: bool,
     defaults: Mapping[str, Any],
 ) -> Outgoing:
-    """A submission; arguments as in `Client.submit`."""
+    """A submission; arguments as in `Client.submit`.
+
+    Raises:
+        InvalidRequestError: A value is none that can be sent.
+        TypeError: An argument is not known, or is of another type.
+    """
+    check_entries(entries, defaults)
     spec = job_pb2.JobSpec(
-        display_name=display_name,
-        model=model,
-        priority=priority,
         labels=dict(labels or {}),
-        defaults=image_spec_message(ImageSpec(**defaults), "spec.defaults"),
+        defaults=image_spec_message(_defaults_spec(defaults), "spec.defaults"),
         pin=codec.encode_pin(pin or Pin()),
     )
+    for name, value in (("display_name", display_name), ("model", model), ("priority", priority)):
+        try:
+            setattr(spec, name, value)
+        except (TypeError, ValueError) as error:
+            raise codec.invalid(f"spec.{name}", f"is {ascii(value)[:50]}, which cannot be sent ({error})") from None
     batch = [entries] if isinstance(entries, str) else entries
     return Outgoing(spec, batch, request_id or str(uuid.uuid4()), validate_only)
 
 
+def check_entries(entries: object, defaults: Mapping[str, Any]) -> None:
+    """Makes sure that `entries` can be a batch, before it is read.
+
+    Raises:
+        InvalidRequestError: They are not prompts, or there are none, and no default says what to render.
+    """
+    if isinstance(entries, Mapping | bytes | ImageSpec) or not isinstance(entries, Iterable):
+        raise codec.invalid(
+            "entries", f"is {ascii(entries)[:50]}; give a prompt, or a list of prompts and of farm.domain.ImageSpec"
+        )
+    if isinstance(entries, Sized) and not len(entries) and "prompt" not in defaults:
+        raise codec.invalid("entries", "is empty; give a prompt, or a list of prompts and of farm.domain.ImageSpec")
+
+
+def _defaults_spec(defaults: Mapping[str, Any]) -> ImageSpec:
+    for name in defaults:
+        if name not in _DEFAULTS:
+            near = difflib.get_close_matches(name, _DEFAULTS, 1)
+            hint = f'did you mean "{near[0]}"?' if near else f"fields of an image are {', '.join(_DEFAULTS)}"
+            raise TypeError(f'submit() got an unexpected argument "{name}": {hint}')
+    return ImageSpec(**defaults)
+
+
 def get_job_request(name: str) -> job_service_pb2.GetJobRequest:
-    """Asks for the job of that name, with or without "jobs/"."""
-    return job_service_pb2.GetJobRequest(name=name if "/" in name else f"jobs/{name}")
+    """Asks for the job of that name, with or without "jobs/".
+
+    Raises:
+        InvalidRequestError: It can be no name.
+    """
+    try:
+        return job_service_pb2.GetJobRequest(name=name if "/" in name else f"jobs/{name}")
+    except (TypeError, ValueError):  # not text, or not Unicode
+        raise codec.invalid("name", f'is {ascii(name)[:50]}; it must have the form "jobs/..."') from None
 
 
 def list_jobs_request(states: Iterable[JobState], submitter: str) -> job_service_pb2.ListJobsRequest:

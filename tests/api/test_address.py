@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm.api.address import check_loopback
+from farm.api.address import check_loopback, check_written
 from farm.errors import AddressError
 
 
@@ -40,3 +40,31 @@ def test_what_other_machines_could_reach_is_refused_with_the_way_out(address: st
 def test_what_is_no_address_is_refused_with_an_example(address: str) -> None:
     with pytest.raises(AddressError, match=r"is no address to listen on.*127\.0\.0\.1:7433"):
         check_loopback(address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:7433", "[::1]:7433", "localhost:1", "studio-3.local:7433", "unix:farm"])
+def test_a_farm_may_be_called_wherever_it_is(address: str) -> None:
+    check_written(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "foo",
+        ":7433",
+        "localhost:",
+        "localhost:0",
+        "localhost:65536",
+        "localhost:7433/x",
+        "http://localhost:7433",
+        "::1",
+        "a b:80",
+        "\udcff:80",
+        "unix:",
+        "localhost:\u0667",
+    ],
+)
+def test_what_no_farm_can_be_called_at_is_refused_with_an_example(address: str) -> None:
+    with pytest.raises(AddressError, match=r"is no address of a farm.*127\.0\.0\.1:7433"):
+        check_written(address)

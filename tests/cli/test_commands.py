@@ -80,7 +80,13 @@ def test_a_wrong_row_is_named_by_line_and_column_and_nothing_is_submitted(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["submit"], ["submit", "x.txt", "-p", "a"], ["submit", "-p", "a", "--label", "k"]]
+    "arguments",
+    [
+        ["submit"],
+        ["submit", "x.txt", "-p", "a"],
+        ["submit", "-p", "a", "--label", "k"],
+        ["submit", "-p", "a", "--request-id", "x"],
+    ],
 )
 def test_a_command_that_is_used_wrongly_says_how_it_is_used(run: Run, arguments: list[str]) -> None:
     code, _, err = run(*arguments)
@@ -89,9 +95,16 @@ def test_a_command_that_is_used_wrongly_says_how_it_is_used(run: Run, arguments:
 
 
 def test_a_job_with_failed_images_is_listed_watched_and_retried(run: Run) -> None:
-    job = submitted(run, "-p", "a", "-p", "b", "-p", "c", "-p", "fails")
+    code, out, err = run("submit", "--wait", "--json", "-p", "a", "-p", "b", "-p", "c", "-p", "fails")
+    job = json.loads(out)
+    assert code == 1
+    assert "1 image failed, the first of them image 3: " in err
     assert (job["state"], job["succeeded_count"], job["failed_count"]) == ("JOB_STATE_SUCCEEDED", 3, 1)
-    assert "3 of 4 images, 1 failed" in run("watch", job["name"])[1]
+    code, out, _ = run("watch", job["name"])
+    assert code == 1
+    assert "3 of 4 images, 1 failed" in out
+    for command in ("watch", "explain"):
+        assert "1 image failed, the first of them image 3: " in run(command, job["name"])[1]
     listed = json.loads(run("jobs", "--json", "--state", "succeeded")[1])
     assert listed[0] == json.loads(run("jobs", "--json")[1])[0]
     assert listed[0]["name"] == job["name"]
@@ -139,7 +152,57 @@ def test_pulling_again_keeps_what_is_there(run: Run, tmp_path: Path) -> None:
     name = submitted(run, "-p", "a", "-p", "b")["name"]
     assert json.loads(run("pull", name, tmp_path, "--json")[1])["fetched_count"] == 2
     assert json.loads(run("pull", name, tmp_path, "--json")[1])["fetched_count"] == 0
-    assert "2 were there already" in run("pull", name, tmp_path)[1]
+    assert "(2 of them fetched before)" in run("pull", name, tmp_path)[1]
+
+
+def test_a_folder_that_cannot_take_the_images_is_told_before_anything_is_submitted(run: Run, tmp_path: Path) -> None:
+    name = submitted(run, "-p", "a")["name"]
+    assert run("pull", name, tmp_path / "used")[0] == 0
+    (tmp_path / "file").write_bytes(b"")
+    before = job_count(run)
+    for folder, says in ((tmp_path / "used", f"holds the images of {name}"), (tmp_path / "file" / "x", "cannot take")):
+        code, out, err = run("submit", "-p", "a", "--pull", folder)
+        assert (code, out) == (1, "")
+        assert says in err
+    assert job_count(run) == before
+
+
+def test_a_damaged_image_is_named_and_everything_else_is_fetched(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_farm(tmp_path / "state") as damaged:
+        monkeypatch.setenv("FARM_ADDRESS", damaged.address)
+        name = submitted(run, "-p", "a", "-p", "b", "-p", "c")["name"]
+        next(damaged.state.rglob("*.png")).unlink()
+        code, _, err = run("pull", name, tmp_path / "out")
+    assert code == 1
+    assert "1 by index" in err
+    assert len((tmp_path / "out" / "manifest.jsonl").read_text().splitlines()) == 3
+    assert (tmp_path / "out" / "contact-sheet.png").exists()
+
+
+def test_a_job_without_an_image_is_pulled_without_a_word_of_a_contact_sheet(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_farm(tmp_path / "state", seconds_per_image=5) as slow:
+        monkeypatch.setenv("FARM_ADDRESS", slow.address)
+        name = json.loads(run("submit", "-p", "a", "--json")[1])["name"]
+        assert run("pull", name, tmp_path / "out")[1] == f"0 images in {tmp_path / 'out'}\n"
+        run("cancel", name)
+        assert "cancelled on request: 0 of 1 image" in run("watch", name)[1]
+        assert "No worker" not in run("explain", name)[1]
+
+
+def test_leaving_a_watch_says_that_the_job_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("farm.cli.jobs.follow", interrupted)
+    code, out, err = run("submit", "-p", "a", "--wait")
+    name = out.split()[1].rstrip(":").removeprefix("jobs/")
+    assert code == 130
+    assert f"farm watch {name}" in err
+    assert f"farm cancel {name}" in err
 
 
 def test_workers_and_models_are_listed_for_people_and_for_programs(run: Run) -> None:
@@ -180,6 +243,8 @@ main(["--help"])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
     assert all(f"  {command} " in done.stdout for command in COMMANDS)
+    assert "\\b" not in done.stdout
+    assert "  farm jobs\n" in done.stdout
 
 
 def test_an_unexpected_error_is_told_as_a_bug_and_not_as_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

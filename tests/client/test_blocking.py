@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from farm import Client
 from farm.domain import ChipClass, ImageSpec, ImageState, JobState, Pin
 from farm.errors import (
+    AddressError,
     ArtifactError,
     ImageNotFoundError,
     InvalidRequestError,
@@ -79,6 +81,46 @@ def test_wrong_fields_come_back_as_the_error_that_the_farm_raised(client: Client
         client.submit("a", model="nothing")
     with pytest.raises(JobNotFoundError):
         client.job("nothing")
+
+
+@pytest.mark.parametrize(
+    ("entries", "arguments", "says"),
+    [
+        ([{"prompt": "a"}], {}, r"entries\[0\] is {'prompt': 'a'}; it must be a prompt"),
+        (["a", 1], {}, r"entries\[1\] is 1; it must be a prompt"),
+        ({"prompt": "a"}, {}, "entries is .* give a prompt"),
+        (5, {}, "entries is 5; give a prompt"),
+        ([], {}, "entries is empty"),
+        (["a"], {"steps": "a"}, r"spec\.defaults\.steps is 'a'"),
+        (["a"], {"priority": "high"}, r"spec\.priority is 'high'"),
+        (["a"], {"model": 3}, r"spec\.model is 3"),
+    ],
+)
+def test_a_submission_of_the_wrong_type_is_refused_with_the_name_of_the_argument(
+    client: Client, entries: Any, arguments: dict[str, Any], says: str
+) -> None:
+    before = len(list(client.jobs()))
+    with pytest.raises(InvalidRequestError, match=says):
+        client.submit(entries, **arguments)
+    assert len(list(client.jobs())) == before
+
+
+def test_an_argument_that_is_misspelt_is_refused_with_the_one_that_was_meant(client: Client) -> None:
+    with pytest.raises(TypeError, match='unexpected argument "stepz": did you mean "steps"'):
+        client.submit("a", stepz=3)
+    with pytest.raises(TypeError, match="fields of an image are prompt, "):
+        client.submit("a", zzz=3)
+
+
+@pytest.mark.parametrize("name", ["", "jobs/", "jobs/x/images/1", "\udcff", 3])
+def test_what_can_be_no_name_of_a_job_is_refused_as_such(client: Client, name: Any) -> None:
+    with pytest.raises(InvalidRequestError, match='it must have the form "jobs/'):
+        client.job(name)
+
+
+def test_what_can_be_no_address_is_refused_before_anything_is_called() -> None:
+    with pytest.raises(AddressError, match=r"http://localhost:7433.* is no address of a farm"):
+        Client("http://localhost:7433")
 
 
 def test_a_batch_that_cannot_be_read_to_its_end_is_not_submitted_and_its_failure_is_raised(client: Client) -> None:
