@@ -169,7 +169,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryJob(self, request, context):
-        """Renders again what failed or was cancelled in a job that has ended. FAILED_PRECONDITION: nothing to retry.
+        """Renders again what failed, was cancelled or is damaged in a job that has ended. FAILED_PRECONDITION: nothing to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

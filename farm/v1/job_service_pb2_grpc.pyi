@@ -61,7 +61,7 @@ class JobServiceStub:
     ResumeJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_pb2.Job]
     """Resumes a paused job."""
     RetryJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_pb2.Job]
-    """Renders again what failed or was cancelled in a job that has ended. FAILED_PRECONDITION: nothing to retry."""
+    """Renders again what failed, was cancelled or is damaged in a job that has ended. FAILED_PRECONDITION: nothing to retry."""
     UpdateJobPriority: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobPriorityRequest, _job_pb2.Job]
     """Changes a job's priority. FAILED_PRECONDITION: it has ended."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.JobEvent]
@@ -108,7 +108,7 @@ class JobServiceAsyncStub(JobServiceStub):
     ResumeJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Resumes a paused job."""
     RetryJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_pb2.Job]  # type: ignore[assignment]
-    """Renders again what failed or was cancelled in a job that has ended. FAILED_PRECONDITION: nothing to retry."""
+    """Renders again what failed, was cancelled or is damaged in a job that has ended. FAILED_PRECONDITION: nothing to retry."""
     UpdateJobPriority: _aio.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobPriorityRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Changes a job's priority. FAILED_PRECONDITION: it has ended."""
     WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.JobEvent]  # type: ignore[assignment]
@@ -200,7 +200,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.RetryJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
-        """Renders again what failed or was cancelled in a job that has ended. FAILED_PRECONDITION: nothing to retry."""
+        """Renders again what failed, was cancelled or is damaged in a job that has ended. FAILED_PRECONDITION: nothing to retry."""
 
     @_abc_1.abstractmethod
     def UpdateJobPriority(
