@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,17 +78,27 @@ class ArtifactStore:
             if folder.name not in jobs:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def sweep_job(self, job_id: str, committed: Collection[tuple[int, int]]) -> None:
+    def sweep_job(self, job_id: str, committed: Mapping[int, tuple[int, str]]) -> None:
         """Removes a job's files that no commit names: a crash came between the file and the journal.
 
         Args:
             job_id: The job.
-            committed: Index and attempt number of each committed image.
+            committed: Attempt number and SHA-256 of each committed image, by index.
         """
-        kept = {self.path(job_id, *image) for image in committed}
+        kept = {self.path(job_id, index, number) for index, (number, _) in committed.items()}
         for path in self._files(job_id):
             if path not in kept:
                 path.unlink(missing_ok=True)
+
+    def damaged(self, job_id: str, committed: Mapping[int, tuple[int, str]]) -> set[int]:
+        """Committed images whose files are gone or are not what was committed; reads them all.
+
+        Args:
+            job_id: The job.
+            committed: Attempt number and SHA-256 of each committed image, by index.
+        """
+        files = ((index, self.path(job_id, index, number), sha256) for index, (number, sha256) in committed.items())
+        return {index for index, path, sha256 in files if _sha256(path) != sha256}
 
     def _files(self, job_id: str) -> Iterator[Path]:
         for folder in (self._root / job_id).glob("*"):
@@ -118,6 +128,14 @@ def _write(file: tuple[Path, bytes]) -> Stored | OSError:
             temporary.unlink(missing_ok=True)
         return error
     return Stored(hashlib.sha256(content).hexdigest(), len(content))
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _make_folder(folder: Path) -> None:

@@ -332,17 +332,23 @@ class Coordinator:
         return await self.job(job_id)
 
     async def retry_job(self, job_id: str) -> JobView:
-        """Renders again what failed or was cancelled. Raises `WrongStateError` if the job is live or has none such."""
+        """Renders again what failed, was cancelled or is damaged. Raises `WrongStateError` if there is nothing such."""
         async with self._reviving:
             row = await self._row(job_id)
             if row.state is None:
                 raise WrongStateError(f"Job {job_id} has not ended: there is nothing to retry yet.", job=job_id)
             pending = RangeSet([(0, row.image_count)])
-            for index, _ in await self._storage.read(self._storage.reader.committed, job_id):
+            committed = await self._storage.read(self._storage.reader.committed, job_id)
+            damaged = await asyncio.to_thread(self._storage.artifacts.damaged, job_id, committed)
+            for index in committed.keys() - damaged:
                 pending.discard(index, index + 1)
             if not pending:
-                raise WrongStateError(f"Every image of job {job_id} succeeded: there is nothing to retry.", job=job_id)
+                raise WrongStateError(
+                    f"Every image of job {job_id} succeeded and is still there: there is nothing to retry.", job=job_id
+                )
             await self._loop.post(lambda _, now: (_reopened(row, pending, now),))
+            for index in damaged:
+                self._storage.artifacts.remove(self._storage.artifacts.path(job_id, index, committed[index][0]))
         return await self.job(job_id)
 
     async def delete_job(self, job_id: str) -> None:

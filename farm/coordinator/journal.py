@@ -113,7 +113,9 @@ def _write_opened(sql: sqlite3.Connection, sequence: int, event: ev.JobOpened) -
         """,
         (event.job_id, event.submitter, spec, event.priority, event.image_count, event.create_time, sequence),
     )
-    sql.execute("DELETE FROM results WHERE job_id = ? AND state = 'FAILED'", (event.job_id,))
+    # What is to be rendered again has no result any more.
+    runs = [(event.job_id, start, stop) for start, stop in event.pending]
+    sql.executemany("DELETE FROM results WHERE job_id = ? AND idx >= ? AND idx < ?", runs)
     sql.execute(
         """
         INSERT INTO requests (request_id, job_id, digest)

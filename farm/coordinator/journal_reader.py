@@ -155,13 +155,16 @@ class JournalReader:
         )
         return [_image_row(row) for row in rows]
 
-    def committed(self, job_id: str) -> set[tuple[int, int]]:
-        """Index and attempt number of each committed image of a job."""
+    def committed(self, job_id: str) -> dict[int, tuple[int, str]]:
+        """Attempt number and SHA-256 of each committed image of a job, by index."""
         rows = self._sql.execute(
-            "SELECT idx, json_extract(body, '$.number') FROM results WHERE job_id = ? AND state = 'SUCCEEDED'",
+            """
+            SELECT idx, json_extract(body, '$.number'), json_extract(body, '$.sha256') FROM results
+            WHERE job_id = ? AND state = 'SUCCEEDED'
+            """,
             (job_id,),
         )
-        return set(rows)
+        return {index: (number, sha256) for index, number, sha256 in rows}
 
     def request(self, request_id: str) -> RequestRow | None:
         """The submission that was accepted under this id."""

@@ -179,6 +179,27 @@ async def test_what_failed_is_rendered_again_on_request_and_only_that(tmp_path: 
             await coordinator.retry_job(job_id)
 
 
+async def test_an_image_whose_file_is_gone_or_was_changed_can_be_retried(tmp_path: Path) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.join()
+        job_id = await submit(coordinator, 3)
+        async with asyncio.TaskGroup() as tasks:
+            working = tasks.create_task(engine.finish_everything())
+            await ended(coordinator, job_id)
+            coordinator.artifact_path(await coordinator.image(job_id, 0)).unlink()
+            coordinator.artifact_path(await coordinator.image(job_id, 2)).write_bytes(b"junk")
+            await coordinator.retry_job(job_id)
+            job = await ended(coordinator, job_id)
+            working.cancel()
+        assert (job.state, job.succeeded_count) == (JobState.SUCCEEDED, 3)
+        attempts = [(await coordinator.image(job_id, index)).committed for index in range(3)]
+        assert [committed is not None for committed in attempts] == [True] * 3
+        assert coordinator.artifact_path(await coordinator.image(job_id, 2)).read_bytes() == png("2 prompt 2")
+        assert len(files(tmp_path)) == 3
+        with pytest.raises(WrongStateError, match="nothing to retry"):
+            await coordinator.retry_job(job_id)
+
+
 async def test_cancelling_stops_what_runs_and_keeps_what_is_done(tmp_path: Path) -> None:
     async with farm(tmp_path) as (coordinator, engine):
         engine.join()

@@ -125,7 +125,7 @@ def test_a_transaction_that_fails_leaves_nothing_behind(journal: Journal, reader
     with pytest.raises(sqlite3.IntegrityError):
         journal.append([(4, image_committed(index=1)), (5, image_committed(index=0))])
     assert reader.sequence() == 3
-    assert reader.committed("j") == {(0, 1)}
+    assert reader.committed("j") == {0: (1, "0" * 64)}
 
 
 def test_settled_images_are_told_in_the_order_in_which_they_were_settled(
