@@ -1,7 +1,7 @@
 """Why a job runs on a worker, or why it does not."""
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from farm.domain import JobState, WorkerState
@@ -87,13 +87,13 @@ def _explain_turn(state: FarmState, job: LiveJob, worker: Worker, way: Way) -> A
     if level is None or first is None or worker.place is None:
         return Reason.CAN_RUN, "can render it, and will when it has a place free"
     if first is not level and first.priority > level.priority:
-        other = next(iter(next(iter(next(iter(first.queues.values())).jobs.values()))))
+        renderable = (number for number in first.queues if (worker.machine, number) in _ways(state))
+        other = _front(first, next(renderable))
         return Reason.OTHER_JOB_FIRST, f"could render it, but job {other} has a higher priority"
     share = level.shares.get(worker.place.group, {})
     if not share.get(job.kind.number) and share:
         best = max(share, key=lambda number: share[number])
-        other = next(iter(next(iter(level.queues[best].jobs.values()))))
-        return Reason.BETTER_USED, f"could render it, but is better used by job {other}"
+        return Reason.BETTER_USED, f"could render it, but is better used by job {_front(level, best)}"
     line = _line(level, job)
     if line is not None and line != job.job_id:
         return Reason.OTHER_JOB_FIRST, f"could render it, but job {line} comes first"
@@ -117,6 +117,14 @@ def _line(level: Level, job: LiveJob) -> str | None:
     return line[0] if job.job_id in line else None
 
 
+def _ways(state: FarmState) -> Mapping[tuple[int, int], Way]:
+    return {} if state.plan is None else state.plan.ways
+
+
+def _front(level: Level, kind: int) -> str:
+    """The first job of a kind."""
+    return next(iter(level.queues[kind].jobs.values()))[0]
+
+
 def _renders(state: FarmState, level: Level, worker: Worker) -> bool:
-    assert state.plan is not None
-    return any((worker.machine, number) in state.plan.ways for number in level.queues)
+    return any((worker.machine, number) in _ways(state) for number in level.queues)

@@ -11,7 +11,7 @@ from farm.scheduler.eta import fluid_ends
 from farm.scheduler.fitting import fit
 from farm.scheduler.lp import balance
 from farm.scheduler.plan import GroupKey, Late, Level, Plan, Queue, Way
-from farm.scheduler.state import FarmState, Group, Kind, LiveJob, Worker
+from farm.scheduler.state import FarmState, Kind, LiveJob, Worker
 
 PLAN_SECONDS = 1.0
 """The LP is solved at most so often; and so often while workers are idle beside others that render."""
@@ -111,14 +111,7 @@ def _level(
         for number in queues
         if (way := ways.get((key[0], number))) is not None
     }
-    unsettled = {
-        number: sum(job.unsettled for jobs in queue.values() for job in jobs) for number, queue in queues.items()
-    }
-    horizon = sum(_alone(counts, seconds, number, unsettled[number]) for number in queues)
-    loaded = {
-        pair: cost * _loading(state.groups[pair[0]], ways[pair[0][0], pair[1]], horizon)
-        for pair, cost in seconds.items()
-    }
+    loaded = _loaded(state, queues, ways, counts, seconds)
     best = balance(counts, _demands(state, queues, kinds, seconds, counts), loaded)
     shares: dict[GroupKey, dict[int, float]] = {}
     rates = dict.fromkeys(queues, 0.0)
@@ -148,10 +141,20 @@ def _alone(
     return images / sum(counts[key] / cost for (key, kind), cost in seconds.items() if kind == number)
 
 
-def _loading(group: Group, way: Way, horizon: float) -> float:
-    """By how much an image costs more on a group that must load its model first and then stays with it to the end."""
-    load = group.load_seconds(way)
-    return 1.0 + load / max(horizon, load) if load else 1.0
+def _loaded(
+    state: FarmState,
+    queues: Mapping[int, Mapping[str, list[LiveJob]]],
+    ways: Mapping[tuple[int, int], Way],
+    counts: Mapping[GroupKey, float],
+    seconds: Mapping[tuple[GroupKey, int], float],
+) -> dict[tuple[GroupKey, int], float]:
+    """Seconds of an image where a group that must load its model first does so once and stays with it to the end."""
+    horizon = sum(
+        _alone(counts, seconds, number, sum(job.unsettled for jobs in queue.values() for job in jobs))
+        for number, queue in queues.items()
+    )
+    loads = {pair: state.groups[pair[0]].load_seconds(ways[pair[0][0], pair[1]]) for pair in seconds}
+    return {pair: cost * (1.0 + loads[pair] / max(horizon, loads[pair], 1e-9)) for pair, cost in seconds.items()}
 
 
 def _demands(
