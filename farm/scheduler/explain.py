@@ -58,6 +58,8 @@ def explain(state: FarmState, job: LiveJob) -> Iterator[WorkerReason]:
 
 def _explain_worker(state: FarmState, job: LiveJob, worker: Worker) -> Answer:
     held = [key for key in worker.attempts if key.job_id == job.job_id]
+    if held and worker.state in (WorkerState.OFFLINE, WorkerState.SUSPENDED):
+        return ABSENCES[worker.state], f"has it, but is {worker.state.value.lower()}: {worker.reason}"
     if held and worker.attempts[0] == held[0]:
         return Reason.RUNS_HERE, f"renders it now, attempt {held[0].number}"
     if held:

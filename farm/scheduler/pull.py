@@ -42,7 +42,8 @@ def choose(state: FarmState, plan: Plan, place: Place) -> tuple[LiveJob, Way, in
             left = job.kind.unsettled / level.rates[number]
             load = 0.0 if number == place.kind else group.load_seconds(way)
             # Slow workers sit out the tail, where an image that they begin would be the last.
-            if group.seconds(way) * (place.depth + 1) + load > left + level.quickest[number]:
+            is_late = group.seconds(way) * (place.depth + 1) + load > left + level.quickest[number]
+            if is_late and _is_rendered(state, number):
                 continue
             rank = _rank(group, level, number, way, shares.get(number, 0.0), _stays(group, place, number, way))
             if best is None or rank > best[0]:
@@ -51,6 +52,11 @@ def choose(state: FarmState, plan: Plan, place: Place) -> tuple[LiveJob, Way, in
             _, job, way, left = best
             return job, way, _task_size(group, way, left * job.kind.waiting / job.kind.unsettled)
     return None
+
+
+def _is_rendered(state: FarmState, number: int) -> bool:
+    """Whether somebody renders that kind of job now: only then can a worker leave the last images to others."""
+    return any(group.occupied.get(number) for group in state.groups.values())
 
 
 def _first(state: FarmState, queue: Queue) -> LiveJob | None:

@@ -7,8 +7,9 @@ from farm.scheduler import events as ev
 from farm.scheduler.explain import Reason, explain
 from farm.scheduler.fitting import missing
 from farm.scheduler.scheduler import decide
-from farm.scheduler.state import kind_of, known_workers
+from farm.scheduler.state import FarmState, kind_of, known_workers
 from farm.scheduler.transitions import apply
+from tests.builders import image_committed, job_opened, worker_facts
 from tests.scheduler.farms import Farm, facts
 
 
@@ -165,3 +166,28 @@ def test_what_is_missing_is_said_only_where_no_worker_fits() -> None:
     ]
     farm.join("w3", facts({"b": 1.0}, room="2"))
     assert missing(farm.state.rates, kind, known_workers(farm.state)) == []
+
+
+def test_the_only_worker_never_sits_out_the_tail_however_slow_it_turns_out_to_be() -> None:
+    """Rules out a farm that stands still until the next plan, because the last one thought better of the worker."""
+    state = FarmState()
+    apply(state, ev.WorkerJoined("w", 0.0, worker_facts()))
+    apply(state, job_opened(image_count=5))
+    settled = 0
+    while state.jobs:
+        started = [event for event in decided(state) if isinstance(event, ev.AttemptStarted)]
+        assert started or not state.jobs, f"nothing is placed after {settled} images"
+        for attempt in started:
+            for index in range(attempt.first_index, attempt.first_index + attempt.image_count):
+                apply(state, image_committed(number=attempt.number, index=index, seconds=1000.0))
+                settled += 1
+            apply(state, ev.AttemptEnded("j", 0.0, attempt.number, AttemptState.SUCCEEDED, ""))
+    assert settled == 5
+
+
+def decided(state: FarmState) -> list[ev.Event]:
+    happened = []
+    for event in decide(state, 0.0):
+        apply(state, event)
+        happened.append(event)
+    return happened
