@@ -71,7 +71,7 @@ def test_a_dry_run_names_every_wrong_row_whoever_sees_it(
     assert code == 1
     assert [place["line"] for place in refused] == [3, 4, 5, *range(7, 64)]
     assert {place["column"] for place in refused} == {"steps", "1"}
-    assert {place["problem"] for place in refused[3:]} == {"is 0; it must be from 1 to 1000"}
+    assert {place["problem"] for place in refused[3:]} == {"is 0; it must be from 1 to 999"}
     text = run("submit", batch, "--dry-run")[1]
     assert text.startswith(f"At least 60 mistakes in {batch}")
     assert '  line 3, column steps: "many" is not a whole number\n' in text
