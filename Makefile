@@ -25,7 +25,7 @@ test: $(VENV)/.test ## Run lint, strict types and all tests.
 	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/.test ## Run the tests that take minutes.
-	$(BIN)/python -m pytest -m 'slow and not macos' --timeout 3600
+	$(BIN)/python -m pytest -m 'slow and not macos' --timeout 3600 --hypothesis-profile explore
 
 test-macos: $(VENV)/.test ## On a Mac: run the tests that need Core ML and write out/macos-report/ to share.
 	$(BIN)/python -m tests.macos_report
