@@ -22,7 +22,7 @@ test: $(VENV)/.test ## Run lint, strict types and all tests.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-slow: $(VENV)/.test ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m 'slow and not macos' --timeout 3600 --hypothesis-profile explore

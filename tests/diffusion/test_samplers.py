@@ -145,7 +145,7 @@ def test_each_deterministic_sampler_follows_the_exact_flow_of_normal_data(
     *_, end = SAMPLERS[sampler].solve(denoise, start, schedule.sigmas, TorchRandomSource(0))
 
     shrunk = math.hypot(spread, schedule.sigmas[-1]) / math.hypot(spread, schedule.sigmas[0])
-    # In 100 steps first-order solvers go wrong by up to 4.2 % of the spread over the whole range, a wrong weight by far more.
+    # In 100 steps first-order solvers go wrong by up to 4.2 % of the spread, a wrong weight by far more.
     np.testing.assert_allclose(end, mean + (start - mean) * shrunk, rtol=0, atol=0.06 * spread)
 
 
