@@ -115,9 +115,9 @@ class AlteredRuntime:
         """The altered runtime's."""
         return self.runtime.versions
 
-    def load(self, package: Path, compute_unit: ComputeUnit) -> LoadedModel:
+    def load(self, package: Path, compute_unit: ComputeUnit, function: str | None = None) -> LoadedModel:
         """Loads a package; alters it if it is the UNet."""
-        model = self.runtime.load(package, compute_unit)
+        model = self.runtime.load(package, compute_unit, function)
         return _AlteredModel(model, self.alter) if "encoder_hidden_states" in model.inputs else model
 
 

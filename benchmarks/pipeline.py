@@ -52,9 +52,9 @@ class TimedRuntime:
         """The timed runtime's."""
         return self.runtime.versions
 
-    def load(self, package: Path, compute_unit: ComputeUnit) -> LoadedModel:
+    def load(self, package: Path, compute_unit: ComputeUnit, function: str | None = None) -> LoadedModel:
         """Loads a package with the timed runtime."""
-        return _TimedModel(self.runtime.load(package, compute_unit), self.clock)
+        return _TimedModel(self.runtime.load(package, compute_unit, function), self.clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,9 +130,9 @@ class Program:
         path: The package it was read from.
         specification_version: 6 (iOS 15, macOS 12) to 10 (iOS 26, macOS 26).
         functions: Functions by name.
-        main: Name of the function that runs by default.
-        inputs: Declared inputs of the default function.
-        outputs: Declared outputs of the default function.
+        main: Name of the function that was asked for, else of the one that runs by default.
+        inputs: Its declared inputs.
+        outputs: Its declared outputs.
         states: Names of declared states; the model keeps them between predictions.
         metadata: What its maker wrote of it.
     """
@@ -147,14 +147,15 @@ class Program:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_program(path: Path) -> Program:
+def read_program(path: Path, function: str | None = None) -> Program:
     """Reads the ML program of a package.
 
     Args:
         path: An `.mlpackage` folder, or an `.mlmodel` file.
+        function: The function that shall run; the package's default if not given.
 
     Raises:
-        PackageError: It is missing, damaged, or holds something else than an ML program.
+        PackageError: It is missing, damaged, holds something else than an ML program, or has no such function.
     """
     specification = _specification_file(path)
     message = _parse(path, specification)
@@ -166,21 +167,23 @@ def read_program(path: Path) -> Program:
             path=str(path),
         )
     try:
-        return _Reader(path, specification.parent).program(message)
+        return _Reader(path, specification.parent).program(message, _chosen(path, message, function))
     except (ValueError, KeyError, IndexError, OverflowError, MemoryError) as error:
         raise _unreadable(path, f"its program contradicts itself ({error})") from error
 
 
-def read_interface(path: Path) -> tuple[tuple[Feature, ...], tuple[Feature, ...]]:
+def read_interface(path: Path, function: str | None = None) -> tuple[tuple[Feature, ...], tuple[Feature, ...]]:
     """Reads the declared inputs and outputs of a package, whatever kind of model it holds.
 
     Args:
         path: An `.mlpackage` folder, or an `.mlmodel` file.
+        function: Whose inputs and outputs; the package's default if not given.
 
     Raises:
-        PackageError: It is missing or damaged.
+        PackageError: It is missing or damaged, or has no such function.
     """
-    description = _description(_parse(path, _specification_file(path)))
+    message = _parse(path, _specification_file(path))
+    description = _description(message, _chosen(path, message, function))
     try:
         return tuple(map(_feature, description.input)), tuple(map(_feature, description.output))
     except KeyError as error:
@@ -200,11 +203,25 @@ def _parse(path: Path, specification: Path) -> Any:
     return message
 
 
-def _description(message: Any) -> Any:
-    """What describes the inputs and outputs of the default function."""
-    description = message.description
-    by_name = {function.name: function for function in description.functions}
-    return by_name.get(description.defaultFunctionName or "main", description)
+def _chosen(path: Path, message: Any, function: str | None) -> str:
+    """Name of the function that shall run.
+
+    Raises:
+        PackageError: There is none of the name that was asked for.
+    """
+    default: str = message.description.defaultFunctionName or "main"
+    names = sorted(message.mlProgram.functions) or [default]
+    if function is not None and function not in names:
+        raise PackageError(
+            f"{path} has no function '{function}'; it has {', '.join(names)}. Choose one of these.", path=str(path)
+        )
+    return function or default
+
+
+def _description(message: Any, function: str) -> Any:
+    """What describes the inputs and outputs of a function; packages with one alone describe it as the whole model."""
+    by_name = {described.name: described for described in message.description.functions}
+    return by_name.get(function, message.description)
 
 
 def _specification_file(path: Path) -> Path:
@@ -248,9 +265,8 @@ class _Reader:
         self._folder = folder
         self._files: dict[str, WeightFile] = {}
 
-    def program(self, message: Any) -> Program:
-        description = _description(message)
-        main = message.description.defaultFunctionName or "main"
+    def program(self, message: Any, main: str) -> Program:
+        description = _description(message, main)
         functions = {name: self._function(function) for name, function in message.mlProgram.functions.items()}
         if main not in functions:
             raise ValueError(f"it has no function '{main}'")

@@ -68,9 +68,14 @@ class Runtime(Protocol):
     def versions(self) -> Mapping[str, str]:
         """Version of each library that can change what `predict` returns."""
 
-    def load(self, package: Path, compute_unit: ComputeUnit) -> LoadedModel:
+    def load(self, package: Path, compute_unit: ComputeUnit, function: str | None = None) -> LoadedModel:
         """Loads a package (compiling it first where that is needed and was not done before).
 
+        Args:
+            package: The package.
+            compute_unit: Who shall compute.
+            function: Which function of a package that holds several; the package's default if not given.
+
         Raises:
-            PackageError: The package cannot be read or run; says why and what to do.
+            PackageError: The package cannot be read or run, or has no such function; says why and what to do.
         """

@@ -50,19 +50,21 @@ class CoreMLRuntime:
         """Version of each library that can change what `predict` returns; Core ML comes with macOS."""
         return {"coremltools": version("coremltools"), "macos": platform.mac_ver()[0], "numpy": version("numpy")}
 
-    def load(self, package: Path, compute_unit: ComputeUnit) -> "CoreMLModel":
+    def load(self, package: Path, compute_unit: ComputeUnit, function: str | None = None) -> "CoreMLModel":
         """Loads a package, compiled before if it ever was, and predicts once to have it ready.
 
+        A package is compiled once for all of its functions. Naming one needs macOS 15.
+
         Raises:
-            PackageError: Core ML cannot compile, load or run it.
+            PackageError: Core ML cannot compile, load or run it, or it has no such function.
         """
         import coremltools
 
-        inputs, outputs = read_interface(package)
+        inputs, outputs = read_interface(package, function)
         try:
             compiled = compiled_model(package, self._cache, platform.mac_ver()[0], _compile)
             units = coremltools.ComputeUnit[compute_unit.name]
-            loaded = coremltools.models.CompiledMLModel(str(compiled), compute_units=units)
+            loaded = coremltools.models.CompiledMLModel(str(compiled), units, function)
         except Exception as error:  # coremltools raises bare Exception and RuntimeError with Core ML's own words
             raise PackageError(
                 f"Core ML cannot load {package} for {compute_unit.name}: {error}. Try another compute unit; if none "

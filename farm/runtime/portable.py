@@ -24,17 +24,22 @@ if TYPE_CHECKING:
 
 
 def load(
-    path: str | os.PathLike[str], compute_unit: ComputeUnit = ComputeUnit.CPU_ONLY, *, threads: int | None = None
+    path: str | os.PathLike[str],
+    compute_unit: ComputeUnit = ComputeUnit.CPU_ONLY,
+    function: str | None = None,
+    *,
+    threads: int | None = None,
 ) -> "PortableModel":
     """Loads a package.
 
     Args:
         path: An `.mlpackage` folder or an `.mlmodel` file that holds an ML program.
         compute_unit: Accepted for every unit, since a plan for a Mac may be run here; the CPU computes.
+        function: Which function of a package that holds several; the package's default if not given.
         threads: Threads for one operation; by default, as many as there are processors to use.
 
     Raises:
-        PackageError: The package cannot be read or run.
+        PackageError: The package cannot be read or run, or has no such function.
         UnsupportedOperationsError: It uses operations that have no translation; names all of them.
     """
     from farm.mil.program import read_program
@@ -42,7 +47,7 @@ def load(
 
     del compute_unit
     package = Path(path)
-    return PortableModel(package, translate(read_program(package)), threads or processors())
+    return PortableModel(package, translate(read_program(package, function)), threads or processors())
 
 
 def processors() -> int:
@@ -70,9 +75,9 @@ class PortableRuntime:
         """Version of each library that can change what `predict` returns."""
         return {library: version(library) for library in ("numpy", "onnx", "onnxruntime")}
 
-    def load(self, package: Path, compute_unit: ComputeUnit) -> "PortableModel":
+    def load(self, package: Path, compute_unit: ComputeUnit, function: str | None = None) -> "PortableModel":
         """Loads a package; see `load` of this module."""
-        return load(package, compute_unit, threads=self._threads)
+        return load(package, compute_unit, function, threads=self._threads)
 
 
 class PortableModel:

@@ -61,7 +61,7 @@ class TorchRuntime:
     compute_units: tuple[ComputeUnit, ...] = (ComputeUnit.CPU_ONLY,)
     versions: Mapping[str, str] = field(default_factory=dict)
 
-    def load(self, package: Path, _compute_unit: ComputeUnit) -> LoadedModel:
+    def load(self, package: Path, compute_unit: ComputeUnit, function: str | None = None) -> LoadedModel:
         makers: Mapping[str, Callable[[], TorchModel]] = {
             "text_encoder": self._text_encoder,
             "unet": self._unet,

@@ -21,6 +21,19 @@ def save_linear(path: Path, *, weight: Any = WEIGHT, fp16: bool = False) -> Path
     return path
 
 
+def save_functions(path: Path, **weights: Any) -> Path:
+    """A package of linear functions by the names of their weights, which differ; the first is the default."""
+    from coremltools.models.utils import MultiFunctionDescriptor, save_multifunction
+
+    description = MultiFunctionDescriptor()
+    for name, weight in weights.items():
+        part = save_linear(path.parent / "parts" / f"{name}.mlpackage", weight=weight)
+        description.add_function(str(part), src_function_name="main", target_function_name=name)
+    description.default_function_name = next(iter(weights))
+    save_multifunction(description, str(path))
+    return path
+
+
 def linear(x: Any, weight: Any = WEIGHT) -> Any:
     """What that package computes."""
     return np.maximum(x @ weight.T, 0)

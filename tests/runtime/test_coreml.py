@@ -15,7 +15,7 @@ from farm.mil.program import read_interface
 from farm.runtime.base import Array
 from farm.runtime.coreml import CoreMLModel, CoreMLRuntime, compiled_model
 from farm.runtime.portable import load
-from tests.mil.packages import WEIGHT, linear, save_linear, weight_file
+from tests.mil.packages import WEIGHT, linear, save_functions, save_linear, weight_file
 
 BUNDLED_PACKAGES = sorted(BUNDLED.rglob("*.mlpackage"))
 UNITS = [ComputeUnit.CPU_ONLY, ComputeUnit.CPU_AND_GPU]
@@ -127,6 +127,14 @@ def test_core_ml_that_fails_to_run_is_reported_with_its_own_words(package: Path)
 def test_loading_where_there_is_no_core_ml_is_a_package_error(package: Path, tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="Core ML cannot load"):
         CoreMLRuntime(tmp_path / "cache").load(package, ComputeUnit.CPU_ONLY)
+
+
+@pytest.mark.macos
+def test_core_ml_runs_the_function_that_is_named(tmp_path: Path) -> None:
+    package = save_functions(tmp_path / "several.mlpackage", base=WEIGHT, doubled=2 * WEIGHT)
+    x = np.random.default_rng(1).standard_normal((4, WEIGHT.shape[1])).astype(np.float32)
+    result = CoreMLRuntime(tmp_path / "cache").load(package, ComputeUnit.CPU_ONLY, "doubled").predict({"x": x})["y"]
+    np.testing.assert_allclose(result, linear(x, 2 * WEIGHT), rtol=2e-2, atol=2e-2)
 
 
 def noise_for(package: Path) -> dict[str, Array]:

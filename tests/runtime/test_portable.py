@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from farm.domain import ComputeUnit
-from farm.errors import FeedError, InvalidRequestError
+from farm.errors import FeedError, InvalidRequestError, PackageError
 from farm.runtime.base import Array, LoadedModel, Runtime
 from farm.runtime.portable import PortableRuntime, load
 from farm.runtime.select import select_runtime
 from tests.mil.cases import convert
-from tests.mil.packages import WEIGHT, linear, save_linear
+from tests.mil.packages import WEIGHT, linear, save_functions, save_linear
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,25 @@ def test_a_package_in_fp16_is_computed_in_fp32_with_its_rounded_weights(tmp_path
     x = np.random.default_rng(1).standard_normal((4, 5)).astype(np.float32)
     expected = linear(x, WEIGHT.astype(np.float16).astype(np.float32))
     np.testing.assert_allclose(rounded.predict({"x": x})["y"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_package_of_several_functions_runs_the_one_that_is_named_else_its_default(tmp_path: Path) -> None:
+    wide = np.random.default_rng(8).standard_normal((6, 3)).astype(np.float32)
+    package = save_functions(tmp_path / "several.mlpackage", base=WEIGHT, small=wide)
+    runtime = PortableRuntime(threads=1)
+    for function, weight in ((None, WEIGHT), ("base", WEIGHT), ("small", wide)):
+        x = ramp(4, weight.shape[1])
+        loaded = runtime.load(package, ComputeUnit.CPU_ONLY, function)
+        assert loaded.inputs["x"].shape == x.shape
+        np.testing.assert_allclose(loaded.predict({"x": x})["y"], linear(x, weight), rtol=1e-5, atol=1e-5)
+
+
+def test_a_function_that_a_package_lacks_is_refused_with_those_it_has(package: Path, tmp_path: Path) -> None:
+    several = save_functions(tmp_path / "several.mlpackage", base=WEIGHT, small=WEIGHT)
+    with pytest.raises(PackageError, match="has no function 'large'; it has base, small"):
+        load(several, function="large")
+    with pytest.raises(PackageError, match="has no function 'large'; it has main"):
+        load(package, function="large")
 
 
 def test_a_model_tells_its_inputs_and_outputs(model: LoadedModel) -> None:

@@ -37,7 +37,7 @@ class NoRuntime:
     compute_units = (ComputeUnit.CPU_ONLY,)
     versions: Mapping[str, str] = {"somelib": "1.2"}
 
-    def load(self, package: Path, compute_unit: ComputeUnit) -> LoadedModel:
+    def load(self, package: Path, compute_unit: ComputeUnit, function: str | None = None) -> LoadedModel:
         raise NotImplementedError
 
 
