@@ -186,3 +186,45 @@ class OutputFolderError(FarmError):
     """A folder cannot take a job's images: it cannot be written, or it holds another job's."""
 
     reason = "OUTPUT_FOLDER_UNUSABLE"
+
+
+class AccessFilesError(FarmError):
+    """A file of keys or tokens cannot be used."""
+
+    reason = "ACCESS_FILES_UNUSABLE"
+
+
+class UnauthenticatedError(FarmError):
+    """The call carries no token, or one that does not count (any more)."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(FarmError):
+    """The token's role does not allow what was asked."""
+
+    reason = "PERMISSION_DENIED"
+
+
+class TokenNotFoundError(FarmError):
+    """No token of that name."""
+
+    reason = "TOKEN_NOT_FOUND"
+
+
+class UntrustedServerError(FarmError):
+    """What answers cannot prove that it is the farm that was asked for."""
+
+    reason = "SERVER_UNTRUSTED"
+
+
+class VersionMismatchError(FarmError):
+    """A worker's farm, Ray or Python is another version than the coordinator's."""
+
+    reason = "VERSION_MISMATCH"
+
+
+class WorkerNameTakenError(FarmError):
+    """Another machine has joined under this name."""
+
+    reason = "WORKER_NAME_TAKEN"

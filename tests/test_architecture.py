@@ -14,6 +14,7 @@ EVERYWHERE = {"domain", "errors"}
 ROOMS: dict[str, set[str]] = {
     "domain": set(),
     "errors": set(),
+    "access": set(),
     "reports": {"domain"},
     "scheduler": {"reports"},
     "simulator": {"reports", "scheduler"},
@@ -41,6 +42,7 @@ ROOMS: dict[str, set[str]] = {
 LIBRARIES: dict[str, set[str]] = {
     "sqlite3": {"coordinator.journal", "coordinator.journal_file"},
     "grpc": {"api", "client", "connection", "v1"},
+    "cryptography": {"access"},
     "coremltools": {"catalogue.packages", "convert", "mil", "runtime.coreml"},
     "onnx": {"mil"},
     "onnxruntime": {"runtime.portable"},

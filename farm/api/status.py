@@ -47,6 +47,13 @@ CODES: Mapping[type[errors.FarmError], grpc.StatusCode] = {
     errors.WorkerFolderError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.OutputFolderError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.UnreachableError: grpc.StatusCode.UNAVAILABLE,
+    errors.AccessFilesError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
+    errors.TokenNotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.UntrustedServerError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.VersionMismatchError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.WorkerNameTakenError: grpc.StatusCode.ALREADY_EXISTS,
 }
 """A class that is not listed has the code of its nearest listed ancestor."""
 
