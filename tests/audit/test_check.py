@@ -202,15 +202,8 @@ def test_every_name_of_a_damage_is_given_to_one() -> None:
 
 
 def test_the_command_line_says_what_is_wrong_and_exits_with_1(batch: Batch) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "tests.audit",
-        batch.journal,
-        f"jobs/{batch.job_id}",
-        batch.submitted,
-        batch.output,
-    ]
+    arguments = (batch.journal, f"jobs/{batch.job_id}", batch.submitted, batch.output)
+    command = [sys.executable, "-m", "tests.audit", *map(str, arguments)]
     right = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (right.returncode, right.stdout) == (0, "nothing is wrong\n")
     (batch.output / "000002.png").unlink()
