@@ -1,7 +1,6 @@
 """A fleet of real processes on this machine, for tests that kill them: `farm coordinator --engine ray` and workers."""
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -9,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +16,11 @@ from farm.cli.local_fleet import free_ray_address
 from farm.client import Client
 from farm.v1 import worker_pb2
 from tests.cli.processes import eventually
+from tests.ray.odd_worker import Oddity
 
 SECONDS_PER_IMAGE = 0.05
 PATIENCE = 90.0
+TWO_WORKERS: Mapping[str, Oddity | None] = {"one": None, "two": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,12 @@ class Fleet:
 
     Args:
         folder: State, folders of workers and logs are in it.
-        workers: Names of the workers.
+        workers: Names of the workers, and what is odd about each.
     """
 
-    def __init__(self, folder: Path, workers: tuple[str, ...] = ("one", "two")) -> None:
+    def __init__(self, folder: Path, workers: Mapping[str, Oddity | None]) -> None:
         self._folder = folder
+        self._oddities = dict(workers)
         self.state = folder / "state"
         self._ray_address = free_ray_address()
         self.address = free_ray_address()
@@ -68,19 +70,28 @@ class Fleet:
             self.start_worker(name)
 
     def start_coordinator(self) -> None:
-        options = ["--address", self.address, "--state", self.state, "--engine", "ray"]
-        self.coordinator = self._start("coordinator", "coordinator", *options, "--ray-address", self._ray_address)
+        options = ["--address", self.address, "--state", self.state, "--engine", "ray", "--stop-with-stdin"]
+        options += ["--ray-address", self._ray_address]
+        self.coordinator = self._start("coordinator", "farm", "coordinator", *options)
         assert eventually(self._answers), self.log("coordinator")
 
     def start_worker(self, name: str) -> None:
-        options = ["--name", name, "--folder", self._folder / name, "--ray-address", self._ray_address]
-        options += ["--null-renderer", "--null-seconds", SECONDS_PER_IMAGE]
-        self.workers[name] = self._start(name, "worker", "run", *options)
+        options = ["--name", name, "--folder", self.folder(name), "--ray-address", self._ray_address]
+        options += ["--null-seconds", SECONDS_PER_IMAGE]
+        if (oddity := self._oddities[name]) is None:
+            command = ["farm", "worker", "run", "--null-renderer", "--stop-with-stdin"]
+        else:
+            command = ["tests.ray.odd_worker", oddity.value]
+        self.workers[name] = self._start(name, *command, *options)
 
-    def _start(self, name: str, *arguments: object) -> subprocess.Popen[bytes]:
+    def folder(self, worker: str) -> Path:
+        """What a worker keeps."""
+        return self._folder / worker
+
+    def _start(self, name: str, *command: object) -> subprocess.Popen[bytes]:
         with (self._folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "farm", *map(str, arguments), "--stop-with-stdin"],
+                [sys.executable, "-m", *map(str, command)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -132,7 +143,7 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def running_fleet(folder: Path, workers: tuple[str, ...] = ("one", "two")) -> Iterator[Fleet]:
+def running_fleet(folder: Path, workers: Mapping[str, Oddity | None] = TWO_WORKERS) -> Iterator[Fleet]:
     """Runs a fleet until the block ends."""
     fleet = Fleet(folder, workers)
     try:
@@ -153,20 +164,3 @@ def committed(state: Path, job_id: str) -> dict[int, tuple[str, int]]:
         query = "SELECT idx, body FROM results WHERE state = 'SUCCEEDED' AND job_id = ?"
         rows = sql.execute(query, (job_id,)).fetchall()
     return {index: (json.loads(body)["sha256"], json.loads(body)["number"]) for index, body in rows}
-
-
-def defects(state: Path, job_id: str, image_count: int) -> list[str]:
-    """What is wrong with a job that has ended: every image once, whole, and nothing beside it. Knows no farm."""
-    images = committed(state, job_id)
-    files = {path.name: path for path in (state / "images" / job_id).rglob("*") if path.is_file()}
-    named = {f"{index:08d}-{number}.png": sha256 for index, (sha256, number) in images.items()}
-    return [
-        *(f"image {index} is not committed" for index in range(image_count) if index not in images),
-        *(f"{name} is gone" for name in named if name not in files),
-        *(f"{name} is one too many" for name in files if name not in named),
-        *(
-            f"{name} is not what was committed"
-            for name, path in files.items()
-            if name in named and hashlib.sha256(path.read_bytes()).hexdigest() != named[name]
-        ),
-    ]

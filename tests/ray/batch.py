@@ -1,0 +1,85 @@
+"""A batch under way on a fleet: what it takes to follow it to its end, and to judge what came of it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from farm.client import Client
+from farm.domain import ImageSpec, JobState, Pin
+from tests.audit.check import Finding, audit
+from tests.cli.processes import eventually
+from tests.ray.fleet import PATIENCE, Fleet, committed
+
+
+class Batch:
+    """A batch under way, and what the coordinator logs meanwhile.
+
+    Args:
+        fleet: Renders it.
+        folder: Takes the file that is submitted and the images that are pulled.
+        images: How many.
+        prompt: Of each, by index.
+        pin: Where it may run.
+        begun: With how many images committed the constructor returns.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        folder: Path,
+        images: int = 160,
+        prompt: Callable[[int], str] = "number {}".format,
+        pin: Pin | None = None,
+        begun: int | None = None,
+    ) -> None:
+        self._fleet = fleet
+        self._folder = folder
+        self._images = images
+        self._log_before = len(fleet.log("coordinator"))
+        entries = [ImageSpec(prompt=prompt(index), steps=4, seed=index * 7) for index in range(images)]
+        lines = (json.dumps({"prompt": e.prompt, "steps": e.steps, "seed": e.seed}) for e in entries)
+        (folder / "batch.jsonl").write_text("\n".join(lines))
+        with Client(fleet.address) as client:
+            self.name = client.submit(entries, pin=pin).name
+        self.job_id = self.name.removeprefix("jobs/")
+        self.wait_for_images(images // 8 if begun is None else begun)
+
+    def committed(self) -> dict[int, tuple[str, int]]:
+        """Hash and attempt number of every committed image, by index."""
+        return committed(self._fleet.state, self.job_id)
+
+    def wait_for_images(self, count: int) -> None:
+        """Waits until so many images are committed."""
+        enough = eventually(lambda: len(self.committed()) >= count, PATIENCE)
+        assert enough, f"the batch does not go on: {self._fleet.log('coordinator')[-5000:]}"
+
+    def finish(self, failed: int = 0) -> None:
+        """Waits for the end; every image must count once, but for those that are to have failed."""
+        self.wait_for_images(self._images - failed)
+        with Client(self._fleet.address) as client:
+            job = client.job(self.name)
+            assert job.wait() is JobState.SUCCEEDED
+            assert job.refresh().message.failed_count == failed
+            job.download(self._folder / "out")
+        # A file that was refused late is removed just after that.
+        assert eventually(lambda: not self.findings(), 5), "\n".join(map(str, self.findings()))
+
+    def findings(self) -> list[Finding]:
+        """What the audit finds wrong."""
+        state = self._fleet.state
+        return audit(
+            state / "journal.sqlite3",
+            self.job_id,
+            self._folder / "batch.jsonl",
+            self._folder / "out",
+            state / "images" / self.job_id,
+        )
+
+    def log(self) -> str:
+        """What the coordinator has logged since the batch began."""
+        return self._fleet.log("coordinator")[self._log_before :]
+
+    def lost_attempts(self) -> list[str]:
+        """The story of each attempt that was lost, as the coordinator's log has it."""
+        lines = [line for line in self.log().splitlines() if "attempt.abandoned" in line]
+        return [line for line in lines if self.job_id in line]
