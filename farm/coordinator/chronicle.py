@@ -54,6 +54,9 @@ _TELLERS: dict[type, Callable[[Any], None]] = {
     ),
     ev.AttemptEnded: _attempt_ended,
     ev.ImageFailed: _image_failed,
+    ev.WorkerSetAside: lambda e: log.warning(
+        "worker.set_aside worker=%s job=%s reason=%r", e.worker_id, e.job_id, e.reason
+    ),
     ev.WorkerJoined: lambda e: log.info("worker.joined worker=%s chip=%r", e.worker_id, e.facts.chip),
     ev.WorkerLeft: lambda e: log.warning("worker.left worker=%s reason=%r", e.worker_id, e.reason),
     ev.WorkerSuspended: _worker_suspended,

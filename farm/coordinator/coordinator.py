@@ -292,7 +292,7 @@ class Coordinator:
         async with self._loop.reading() as (state, _):
             live = state.jobs.get(job_id)
             if live is not None:
-                return viewer.explanation(state, live)
+                return viewer.explanation(state, live, self._loop.now())
         return Explanation(f"It has ended: {view.state.value}. {view.reason}".strip(), ())
 
     # Steering

@@ -26,6 +26,7 @@ WAITS_FOR_ITS_TURN = frozenset(
         Reason.OTHER_JOB_FIRST,
         Reason.BETTER_USED,
         Reason.TOO_SLOW_NOW,
+        Reason.OTHERS_TRY_FIRST,
     )
 )
 
@@ -65,8 +66,14 @@ def live_job_view(state: FarmState, job: LiveJob, now: float) -> JobView:
         start_time=job.start_time,
         end_time=None,
         eta=eta(state, job, now),
-        reason=job.reason,
+        reason=job.reason or _asides(job),
     )
+
+
+def _asides(job: LiveJob) -> str:
+    """Which workers are set aside for a job, and why."""
+    asides = ((name, standing.aside) for name, standing in job.standings.items() if standing.aside)
+    return "; ".join(f"{name} is set aside: {reason}" for name, reason in asides)
 
 
 def prospective_job_view(
@@ -177,11 +184,11 @@ def worker_view(worker: Worker) -> WorkerView | None:
     )
 
 
-def explanation(state: FarmState, job: LiveJob) -> Explanation:
+def explanation(state: FarmState, job: LiveJob, now: float) -> Explanation:
     """Why a live job runs, or does not run, on each worker."""
     workers = [
         WorkerExplanation(why.worker_id, why.reason is Reason.RUNS_HERE, why.reason.value, why.detail)
-        for why in explain(state, job)
+        for why in explain(state, job, now)
     ]
     return Explanation(_summary(job, workers), tuple(workers))
 

@@ -182,6 +182,20 @@ class ImageFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerSetAside:
+    """A worker gets nothing of the job any more, since it failed images that others rendered.
+
+    Attributes:
+        reason: Why, in words.
+    """
+
+    job_id: str
+    time: float
+    worker_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerDrained:
     """The worker is to finish what it has and take nothing new; with `now`, to give back what it has."""
 
@@ -192,7 +206,7 @@ class WorkerDrained:
 
 @dataclass(frozen=True, slots=True)
 class WorkerUndrained:
-    """The worker may take work again."""
+    """The worker may take work again, also of the jobs that it was set aside for."""
 
     worker_id: str
     time: float
@@ -296,6 +310,7 @@ JobEvent = (
     | AttemptEnded
     | ImageCommitted
     | ImageFailed
+    | WorkerSetAside
 )
 DurableEvent = JobEvent | WorkerDrained | WorkerUndrained
 VolatileEvent = (
@@ -322,6 +337,7 @@ DURABLE = (
     AttemptEnded,
     ImageCommitted,
     ImageFailed,
+    WorkerSetAside,
     WorkerDrained,
     WorkerUndrained,
 )

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from farm.domain import JobState, WorkerState
+from farm.scheduler.blame import MAX_IN_A_ROW, avoided, must_wait
 from farm.scheduler.fitting import Misfit, Unfit, fit
 from farm.scheduler.plan import Level, Way
 from farm.scheduler.state import FarmState, LiveJob, Worker
@@ -25,6 +26,8 @@ class Reason(enum.Enum):
     OFFLINE = "OFFLINE"
     DRAINING = "DRAINING"
     SUSPENDED = "SUSPENDED"
+    SET_ASIDE = "SET_ASIDE"
+    OTHERS_TRY_FIRST = "OTHERS_TRY_FIRST"
     PINNED_AWAY = Misfit.PINNED_AWAY.value
     LACKS_MODEL = Misfit.LACKS_MODEL.value
     LACKS_SIZE = Misfit.LACKS_SIZE.value
@@ -50,13 +53,13 @@ ABSENCES = {
 }
 
 
-def explain(state: FarmState, job: LiveJob) -> Iterator[WorkerReason]:
+def explain(state: FarmState, job: LiveJob, now: float) -> Iterator[WorkerReason]:
     """Yields, per worker, why the job runs there or why it does not."""
     for worker in state.workers.values():
-        yield WorkerReason(worker.worker_id, *_explain_worker(state, job, worker))
+        yield WorkerReason(worker.worker_id, *_explain_worker(state, job, worker, now))
 
 
-def _explain_worker(state: FarmState, job: LiveJob, worker: Worker) -> Answer:
+def _explain_worker(state: FarmState, job: LiveJob, worker: Worker, now: float) -> Answer:
     held = [key for key in worker.attempts if key.job_id == job.job_id]
     if held and worker.state in (WorkerState.OFFLINE, WorkerState.SUSPENDED):
         return ABSENCES[worker.state], f"has it, but is {worker.state.value.lower()}: {worker.reason}"
@@ -69,8 +72,15 @@ def _explain_worker(state: FarmState, job: LiveJob, worker: Worker) -> Answer:
     way = fit(state.rates, job.kind, worker.facts)
     if isinstance(way, Unfit):
         return Reason(way.misfit.value), way.detail
+    standing = job.standings.get(worker.worker_id)
+    if standing is not None and standing.aside:
+        return Reason.SET_ASIDE, f"is set aside for this job: {standing.aside}"
     if not job.is_runnable:
         return _explain_idle(job)
+    if must_wait(state, job, worker.worker_id, now):
+        return Reason.OTHERS_TRY_FIRST, f"failed {MAX_IN_A_ROW} images in a row; others try them first"
+    if len(avoided(state, job, worker.worker_id, now)) == len(job.pending):
+        return Reason.OTHERS_TRY_FIRST, "failed every image that waits; others try them first"
     return _explain_turn(state, job, worker, way)
 
 

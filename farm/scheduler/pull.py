@@ -2,6 +2,7 @@
 
 import math
 
+from farm.scheduler.blame import is_set_against, takes
 from farm.scheduler.cost import UNSURE
 from farm.scheduler.plan import GroupKey, Level, Plan, Queue, Way
 from farm.scheduler.state import DEPTH, Attempt, FarmState, Group, LiveJob, Place
@@ -23,13 +24,15 @@ GAIN = 0.9
 """A second worker must be thought to end a task within this part of the time that the first one still takes."""
 
 
-def choose(state: FarmState, plan: Plan, place: Place) -> tuple[LiveJob, Way, int] | None:
+def choose(state: FarmState, plan: Plan, worker_id: str, place: Place, now: float) -> tuple[LiveJob, Way, int] | None:
     """The job that a worker gets, with what it renders it, and how many images; None for none now.
 
     Args:
         state: The farm.
         plan: The newest plan.
-        place: The worker's rate group, how many attempts it holds, and the kind of the newest.
+        worker_id: The worker.
+        place: Its rate group, how many attempts it holds, and the kind of the newest.
+        now: The time.
     """
     key, group = place.group, state.groups[place.group]
     for level in plan.levels:
@@ -37,7 +40,7 @@ def choose(state: FarmState, plan: Plan, place: Place) -> tuple[LiveJob, Way, in
         best: tuple[tuple[bool, bool, float], LiveJob, Way, float] | None = None
         for number, queue in level.queues.items():
             way = plan.ways.get((key[0], number))
-            if way is None or (job := _first(state, queue)) is None:
+            if way is None or (job := _first(state, queue, worker_id, now)) is None:
                 continue
             left = job.kind.unsettled / level.rates[number]
             load = 0.0 if number == place.kind else group.load_seconds(way)
@@ -59,15 +62,17 @@ def _is_rendered(state: FarmState, number: int) -> bool:
     return any(group.occupied.get(number) for group in state.groups.values())
 
 
-def _first(state: FarmState, queue: Queue) -> LiveJob | None:
-    """The oldest job of the submitter who had least so far."""
+def _first(state: FarmState, queue: Queue, worker_id: str, now: float) -> LiveJob | None:
+    """The oldest job that the worker may have, of the submitter who had least so far."""
+    jobs = state.jobs
     accounts = state.accounts
     least: tuple[float, LiveJob] | None = None
     for name, job_ids in queue.jobs.items():
         if least is None or (name in accounts and accounts[name].served < least[0]):
-            job_id = next((job_id for job_id in job_ids if job_id in state.runnable), None)
+            mine = (one for one in job_ids if one in state.runnable and takes(state, jobs[one], worker_id, now))
+            job_id = next(mine, None)
             if job_id is not None:
-                least = accounts[name].served, state.jobs[job_id]
+                least = accounts[name].served, jobs[job_id]
     return None if least is None else least[1]
 
 
@@ -113,7 +118,9 @@ def choose_late(state: FarmState, plan: Plan, key: GroupKey, worker_id: str, now
         if job is None or attempt is None or way is None or not job.is_active:
             continue
         task = attempt.task
-        if len(task.attempts) > 1 or not task.remaining or attempt.started.worker_id == worker_id:
+        if len(task.attempts) > 1 or not task.remaining or is_set_against(job, worker_id, task.remaining):
+            continue
+        if attempt.started.worker_id == worker_id:
             continue
         if group.load_seconds(way) + group.seconds(way) <= GAIN * (late.finish - now):
             return attempt, way

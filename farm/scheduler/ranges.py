@@ -1,7 +1,7 @@
 """A set of image indices that costs by its gaps, not by its size."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 Range = tuple[int, int]
 """First index, and one past the last."""
@@ -82,12 +82,15 @@ class RangeSet:
         self._stops[first:last] = [end for _, end in kept]
         self._count += sum(end - begin for begin, end in kept) - sum(end - begin for begin, end in touched)
 
-    def first_run(self, limit: int) -> Range:
-        """The lowest run of at most `limit` indices.
+    def first_run(self, limit: int, avoid: Collection[int] = frozenset()) -> Range:
+        """The lowest run of at most `limit` indices, none of them in `avoid`.
 
         Raises:
-            KeyError: It is empty.
+            KeyError: There is none.
         """
-        if not self._starts:
-            raise KeyError("empty")
-        return self._starts[0], min(self._stops[0], self._starts[0] + limit)
+        for first, stop in zip(self._starts, self._stops, strict=True):
+            start = next((index for index in range(first, stop) if index not in avoid), stop)
+            if start < stop:
+                end = min(stop, start + limit)
+                return start, next((index for index in range(start, end) if index in avoid), end) if avoid else end
+        raise KeyError("empty")

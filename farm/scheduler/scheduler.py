@@ -13,18 +13,12 @@ from farm.reports import (
     StageReport,
     StepReport,
 )
+from farm.scheduler import blame
 from farm.scheduler import events as ev
 from farm.scheduler.plan import GroupKey, Plan, Way
 from farm.scheduler.planning import due_time, make_plan
 from farm.scheduler.pull import choose, choose_late
 from farm.scheduler.state import DEPTH, LEASE_SECONDS, FarmState, LiveJob, Worker
-
-MAX_STRIKES = 3
-"""An image that fails so often by its own fault stays failed."""
-
-MAX_CRASHES = 5
-"""An image over which the renderer died so often stays failed: a prompt that kills the process must not stop a job for
-good. More than MAX_STRIKES, as most deaths are the host's fault."""
 
 
 def decide(state: FarmState, now: float) -> Iterator[ev.Event]:
@@ -39,6 +33,10 @@ def decide(state: FarmState, now: float) -> Iterator[ev.Event]:
     """
     while (silent := _silent(state, now)) is not None:
         yield ev.WorkerLeft(silent.worker_id, now, f"not heard of for {now - silent.last_seen:.0f} s")
+    while (found := blame.culprit(state)) is not None:
+        job, worker_id = found
+        count = job.standings[worker_id].blame
+        yield ev.WorkerSetAside(job.job_id, now, worker_id, f"it failed {count} times on images that others rendered")
     while state.lost:
         key, reason = next(iter(state.lost.items()))
         yield ev.AttemptEnded(key.job_id, now, key.number, AttemptState.ABANDONED, reason)
@@ -90,19 +88,34 @@ def _placements(state: FarmState, plan: Plan, now: float) -> Iterator[ev.Attempt
     """Everybody gets something to render before anybody gets something to render next."""
     for depth in range(DEPTH):
         for key in list(state.vacant[depth]):
-            while key in state.vacant[depth] and (start := _placement(state, plan, key, depth, now)) is not None:
-                yield start
+            yield from _fill(state, plan, key, depth, now)
 
 
-def _placement(state: FarmState, plan: Plan, key: GroupKey, depth: int, now: float) -> ev.AttemptStarted | None:
-    worker_id = next(iter(state.groups[key].vacant[depth]))
+def _fill(state: FarmState, plan: Plan, key: GroupKey, depth: int, now: float) -> Iterator[ev.AttemptStarted]:
+    """What is there for one worker of a group is there for all, but for those that failed images."""
+    refused: set[str] = set()
+    while key in state.vacant[depth]:
+        vacant = state.groups[key].vacant[depth]
+        worker_id = next((worker_id for worker_id in vacant if worker_id not in refused), None)
+        if worker_id is None:
+            return
+        start = _placement(state, plan, key, worker_id, now)
+        if start is not None:
+            yield start
+        elif state.workers[worker_id].failing:
+            refused.add(worker_id)
+        else:
+            return
+
+
+def _placement(state: FarmState, plan: Plan, key: GroupKey, worker_id: str, now: float) -> ev.AttemptStarted | None:
     place = state.workers[worker_id].place
     assert place is not None, "only ACTIVE workers are vacant"
-    if state.runnable and (choice := choose(state, plan, place)) is not None:
+    if state.runnable and (choice := choose(state, plan, worker_id, place, now)) is not None:
         job, way, size = choice
-        first, stop = job.pending.first_run(size)
+        first, stop = job.pending.first_run(size, blame.avoided(state, job, worker_id, now))
         return _start(job, job.next_attempt_number, worker_id, way, range(first, stop), now)
-    if depth == 0 and (late := choose_late(state, plan, key, worker_id, now)) is not None:
+    if place.depth == 0 and (late := choose_late(state, plan, key, worker_id, now)) is not None:
         attempt, way = late
         job, started = state.jobs[attempt.started.job_id], attempt.started
         span = range(started.first_index, started.first_index + started.image_count)
@@ -152,7 +165,7 @@ def judge(state: FarmState, now: float, worker_id: str, report: Report) -> Itera
 
 
 def _failure(state: FarmState, worker_id: str, report: ImageFailureReport, now: float) -> ev.ImageFailed:
-    strikes = state.jobs[report.key.job_id].strikes.get(report.index, 0) + 1
+    job = state.jobs[report.key.job_id]
     return ev.ImageFailed(
         job_id=report.key.job_id,
         time=now,
@@ -161,7 +174,7 @@ def _failure(state: FarmState, worker_id: str, report: ImageFailureReport, now: 
         worker_id=worker_id,
         reason=report.reason,
         message=report.message,
-        is_final=strikes >= MAX_STRIKES,
+        is_final=blame.is_hopeless(state, job, report.index, worker_id),
     )
 
 
@@ -170,7 +183,8 @@ def _attempt_end(state: FarmState, worker_id: str, report: AttemptReport, now: f
     attempt = job.attempts[report.key.number]
     # An image that this attempt has reported as failed already is not what the renderer died over.
     culprit = report.index if report.index in attempt.task.remaining - attempt.failed else None
-    if culprit is not None and job.crashes.get(culprit, 0) + 1 >= MAX_CRASHES:
+    if culprit is not None and blame.is_hopeless(state, job, culprit, worker_id, is_crash=True):
+        crashes = job.troubles[culprit].crashes + 1
         yield ev.ImageFailed(
             job_id=job.job_id,
             time=now,
@@ -178,7 +192,7 @@ def _attempt_end(state: FarmState, worker_id: str, report: AttemptReport, now: f
             index=culprit,
             worker_id=worker_id,
             reason="RENDERER_CRASHED",
-            message=f"The renderer died {MAX_CRASHES} times over this image, last: {report.reason}",
+            message=f"The renderer died {crashes} times over this image, last: {report.reason}",
             is_final=True,
         )
     yield ev.AttemptEnded(job.job_id, now, report.key.number, report.state, report.reason, culprit)

@@ -7,6 +7,7 @@ what is here.
 """
 
 import math
+from collections import deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
@@ -18,9 +19,13 @@ from farm.scheduler.cost import Rates, Sample
 from farm.scheduler.forecast import Forecasts
 from farm.scheduler.plan import GroupKey, Plan, Way
 from farm.scheduler.ranges import RangeSet
+from farm.scheduler.trouble import Loss, Standing, Trouble
 
 LEASE_SECONDS = 6.0
 """A worker that is silent for so long loses what it holds. Workers send a heartbeat every 2 s."""
+
+MAX_LOSSES = 50
+"""Lost attempts of a job that are remembered, the newest."""
 
 DEPTH = 2
 """Attempts that a worker holds at most: what it renders and what comes next, so that it never waits for the next."""
@@ -117,8 +122,9 @@ class LiveJob:
         pending: Images that wait.
         waits_for_room: Whether the farm itself paused it because the disk is full.
         attempts: Live attempts by number.
-        strikes: How often each image failed by its own fault.
-        crashes: How often the renderer died over each image.
+        troubles: What images that are not settled have been through.
+        standings: Workers that failed images of it.
+        losses: Its newest attempts that were lost, and why.
         forecasts: When its end was foretold, and for when; `farm.scheduler.forecast` learns from them.
     """
 
@@ -140,8 +146,9 @@ class LiveJob:
     start_time: float | None = None
     failed_count: int = 0
     attempts: dict[int, Attempt] = field(default_factory=dict)
-    strikes: dict[int, int] = field(default_factory=dict)
-    crashes: dict[int, int] = field(default_factory=dict)
+    troubles: dict[int, Trouble] = field(default_factory=dict)
+    standings: dict[str, Standing] = field(default_factory=dict)
+    losses: deque[Loss] = field(default_factory=lambda: deque(maxlen=MAX_LOSSES))
     forecasts: list[tuple[float, float]] = field(default_factory=list)
 
     @property
@@ -187,6 +194,7 @@ class Worker:
         samples: What its last images took, by digest and compute unit, as long as it has not joined.
         machine: Number of the sort of machine it is; workers that share it differ by their pace only.
         place: Where the index of rate groups has it.
+        failing: Live jobs of which it failed images, and how it stands with each.
     """
 
     worker_id: str
@@ -202,6 +210,7 @@ class Worker:
     samples: dict[tuple[str, ComputeUnit], Sample] = field(default_factory=dict)
     machine: int = 0
     place: "Place | None" = None
+    failing: dict[str, Standing] = field(default_factory=dict)
 
     @property
     def state(self) -> WorkerState:
@@ -219,13 +228,15 @@ class Worker:
 
     @property
     def reason(self) -> str:
-        """Why, in words; empty when it is ACTIVE."""
+        """Why, in words; when it is ACTIVE, for which jobs it is set aside, or nothing."""
+        asides = (f"set aside for job {job_id}: {one.aside}" for job_id, one in self.failing.items() if one.aside)
         reasons = {
+            WorkerState.ACTIVE: "; ".join(asides),
             WorkerState.OFFLINE: self.absence,
             WorkerState.DRAINING: "drained by an administrator",
             WorkerState.SUSPENDED: self.suspension,
         }
-        return reasons.get(self.state, "")
+        return reasons[self.state]
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +314,7 @@ class FarmState:
         lost: Live attempts that their worker does not hold any more, and why; `decide` ends them.
         beaten: Live attempts whose every image another attempt has settled; `decide` ends them.
         heard: When each worker under a lease was heard of last, the longest silent first.
+        culprits: Jobs and workers that are to be set aside for them; `decide` does, if others are left.
     """
 
     jobs: dict[str, LiveJob] = field(default_factory=dict)
@@ -323,6 +335,7 @@ class FarmState:
     lost: dict[AttemptKey, str] = field(default_factory=dict)
     beaten: dict[AttemptKey, None] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
+    culprits: dict[tuple[str, str], None] = field(default_factory=dict)
 
     def job(self, job_id: str) -> LiveJob:
         """The live job of that id.

@@ -10,6 +10,7 @@ from typing import Any
 
 from farm.domain import AttemptKey, JobState
 from farm.errors import StaleAttemptError, WrongStateError
+from farm.scheduler import blame
 from farm.scheduler import events as ev
 from farm.scheduler.cost import Sample
 from farm.scheduler.forecast import CHECKPOINTS
@@ -130,6 +131,7 @@ def _job_ended(state: FarmState, event: ev.JobEnded) -> None:
     if event.state is JobState.SUCCEEDED:
         for made, foretold in job.forecasts:
             state.forecasts.learn(made, foretold, event.time)
+    blame.forget(state, job)
     close_kind(state, job)
     del state.jobs[event.job_id]
     del state.settled[event.job_id]
@@ -139,6 +141,9 @@ def _attempt_started(state: FarmState, event: ev.AttemptStarted) -> None:
     job = state.job(event.job_id)
     if event.number < job.next_attempt_number:
         raise StaleAttemptError(f"Attempt number {event.number} of job {job.job_id} was used before.", job=job.job_id)
+    standing = job.standings.get(event.worker_id)
+    if standing is not None and standing.aside:
+        raise WrongStateError(f"Worker {event.worker_id} is set aside for job {job.job_id}.", job=job.job_id)
     task = _new_task(job, event) if event.task_number == event.number else _running_task(job, event)
     _move_job(job, event)
     job.pending.discard(event.first_index, event.first_index + event.image_count)
@@ -185,7 +190,7 @@ def _attempt_ended(state: FarmState, event: ev.AttemptEnded) -> None:
             job.pending.add(index, index + 1)
         state.accounts[job.submitter].served -= len(task.remaining) * job.kind.work
     if event.index is not None and event.index in task.remaining:
-        job.crashes[event.index] = job.crashes.get(event.index, 0) + 1
+        blame.note_failure(state, job, event.index, attempt.started.worker_id, event.time, is_crash=True)
     worker = state.workers[attempt.started.worker_id]
     worker.attempts.remove(attempt.key)
     if worker.attempts:
@@ -214,8 +219,6 @@ def _settle(state: FarmState, attempt: Attempt, index: int) -> LiveJob:
     job, task = state.jobs[attempt.started.job_id], attempt.task
     task.remaining.discard(index)
     job.kind.unsettled -= 1
-    job.strikes.pop(index, None)
-    job.crashes.pop(index, None)
     if not task.remaining:
         number = attempt.started.number
         state.beaten.update({AttemptKey(job.job_id, other): None for other in task.attempts if other != number})
@@ -227,6 +230,7 @@ def _image_committed(state: FarmState, event: ev.ImageCommitted) -> None:
     attempt.since = event.time
     job = _settle(state, attempt, event.index)
     job.succeeded_count += 1
+    blame.clear_up(state, job, event.index, event.worker_id)
     _learn(state, job, attempt, event)
 
 
@@ -252,8 +256,20 @@ def _image_failed(state: FarmState, event: ev.ImageFailed) -> None:
     if event.is_final:
         _settle(state, attempt, event.index)
         job.failed_count += 1
+        blame.clear_up(state, job, event.index, None)
     else:
-        job.strikes[event.index] = job.strikes.get(event.index, 0) + 1
+        blame.note_failure(state, job, event.index, event.worker_id, event.time)
+
+
+def _worker_set_aside(state: FarmState, event: ev.WorkerSetAside) -> None:
+    job = state.job(event.job_id)
+    standing = job.standings.get(event.worker_id)
+    if standing is None:
+        raise WrongStateError(f"Worker {event.worker_id} failed nothing of job {job.job_id}.", job=job.job_id)
+    standing.aside = event.reason
+    state.culprits.pop((event.job_id, event.worker_id), None)
+    held = [key for key in state.workers[event.worker_id].attempts if key.job_id == event.job_id]
+    _lose(state, held, f"its worker was set aside for the job: {event.reason}")
 
 
 def _worker_joined(state: FarmState, event: ev.WorkerJoined) -> None:
@@ -311,6 +327,8 @@ def _worker_suspended(state: FarmState, event: ev.WorkerSuspended) -> None:
 def _worker_drained(state: FarmState, event: ev.WorkerDrained | ev.WorkerUndrained) -> None:
     worker = state.workers.setdefault(event.worker_id, Worker(event.worker_id))
     worker.is_drained = isinstance(event, ev.WorkerDrained)
+    if not worker.is_drained:
+        blame.forgive(state, event.worker_id)
     index_worker(state, worker)
     state.is_stale = True
 
@@ -362,6 +380,7 @@ _HANDLERS: dict[type, Callable[[FarmState, Any], None]] = {
     ev.AttemptEnded: _attempt_ended,
     ev.ImageCommitted: _image_committed,
     ev.ImageFailed: _image_failed,
+    ev.WorkerSetAside: _worker_set_aside,
     ev.WorkerJoined: _worker_joined,
     ev.WorkerSeen: _worker_seen,
     ev.WorkerLeft: _worker_left,

@@ -7,6 +7,11 @@ from typing import Literal
 
 from farm.simulator.scenario import Fault, Faults
 
+Change = Literal["slow", "crash", "leave", "return", "garbage", "sound"]
+
+_BEGINS: dict[str, Change] = {"away": "leave", "crash": "crash", "slow": "slow", "garbage": "garbage"}
+_ENDS: dict[str, Change] = {"away": "return", "slow": "slow", "garbage": "sound"}
+
 
 @dataclass(frozen=True, slots=True)
 class Upset:
@@ -15,13 +20,14 @@ class Upset:
     Attributes:
         time: Seconds after the start.
         mac: Its number.
-        kind: "slow" to `factor` (1 for its own speed again), "crash", "leave", or "return".
+        kind: "slow" to `factor` (1 for its own speed again), "crash", "leave", "return", "garbage" from now on, or
+            "sound" again.
         factor: How much longer its images take from now on.
     """
 
     time: float
     mac: int
-    kind: Literal["slow", "crash", "leave", "return"]
+    kind: Change
     factor: float = 1.0
 
 
@@ -44,9 +50,6 @@ def _occasions(fault: Fault, macs: tuple[int, ...], chance: random.Random) -> It
 
 
 def _moments(fault: Fault, time: float, mac: int) -> Iterator[Upset]:
-    if fault.kind == "crash":
-        yield Upset(time, mac, "crash")
-        return
-    yield Upset(time, mac, "slow", fault.factor) if fault.kind == "slow" else Upset(time, mac, "leave")
-    if fault.seconds:
-        yield Upset(time + fault.seconds, mac, "slow" if fault.kind == "slow" else "return")
+    yield Upset(time, mac, _BEGINS[fault.kind], fault.factor)
+    if fault.seconds and (ends := _ENDS.get(fault.kind)) is not None:
+        yield Upset(time + fault.seconds, mac, ends)

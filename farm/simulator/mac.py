@@ -43,6 +43,7 @@ class Mac:
         residents: How many variants it keeps loaded.
         slowness: By how much it is slowed now, as by heat.
         is_away: Whether it is silent.
+        is_garbage: Whether what it renders is refused.
         held: What it holds; the first is what it works on.
         loaded: Digest and model of loaded variants, the newest last.
         compiled: Digests that were compiled on it.
@@ -61,6 +62,7 @@ class Mac:
     residents: int
     slowness: float = 1.0
     is_away: bool = True
+    is_garbage: bool = False
     held: deque[Held] = field(default_factory=deque)
     loaded: dict[str, str] = field(default_factory=dict)
     compiled: set[str] = field(default_factory=set)

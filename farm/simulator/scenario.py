@@ -105,7 +105,7 @@ class Fault:
 
     Attributes:
         kind: "away": the Mac is silent, then joins again with nothing. "crash": its renderer dies, and its attempts
-            come back. "slow": it takes `factor` as long, as when it is hot.
+            come back. "slow": it takes `factor` as long, as when it is hot. "garbage": whatever it renders is refused.
         macs: Numbers of the Macs it happens to; empty for any.
         at: Seconds after the start; for a fault that is repeated, when it may begin.
         seconds: How long it lasts; 0 for ever (a crash takes no time).
@@ -114,7 +114,7 @@ class Fault:
         until: Seconds after the start at which repetition ends.
     """
 
-    kind: Literal["away", "crash", "slow"]
+    kind: Literal["away", "crash", "slow", "garbage"]
     macs: tuple[int, ...] = ()
     at: float = 0.0
     seconds: float = 0.0

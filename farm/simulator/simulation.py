@@ -181,7 +181,9 @@ class Simulation:
     def _finish_image(self, mac: Mac) -> None:
         held, began = mac.held[0], mac.since
         index = mac.finish_image()
-        if self.faults.image_failure and self._chance.random() < self.faults.image_failure:
+        if mac.is_garbage:
+            self._report(mac, ImageFailureReport(held.key, index, "RESULT_DEFECTIVE", "it is garbage"))
+        elif self.faults.image_failure and self._chance.random() < self.faults.image_failure:
             self._report(mac, ImageFailureReport(held.key, index, "BAD_IMAGE", "made to fail"))
         else:
             self._commit(mac, held, index, began)
@@ -259,6 +261,8 @@ class Simulation:
                 self._at(mac.due, mac, mac.epoch)
         elif upset.kind == "crash":
             self._crash(mac)
+        elif upset.kind in ("garbage", "sound"):
+            mac.is_garbage = upset.kind == "garbage"
         elif upset.kind == "leave":
             mac.vanish()
             mac.is_away = True

@@ -403,7 +403,7 @@ class WorkerExplanation(_message.Message):
     runs_here: _builtins.bool
     """Whether an image of the job is being rendered there."""
     reason: _builtins.str
-    """Why, as a word: "RUNS_HERE", "RUNS_NEXT", "LACKS_MODEL", "PINNED_AWAY", "DRAINING", "OFFLINE", ..."""
+    """Why, as a word: "RUNS_HERE", "RUNS_NEXT", "LACKS_MODEL", "PINNED_AWAY", "SET_ASIDE", "DRAINING", "OFFLINE", ..."""
     detail: _builtins.str
     """The same in a sentence."""
     def __init__(

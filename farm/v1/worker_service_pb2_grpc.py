@@ -84,7 +84,7 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeWorker(self, request, context):
-        """Lets a drained worker take work again.
+        """Lets a drained worker take work again, and one that was set aside for failing images of a job take part in it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

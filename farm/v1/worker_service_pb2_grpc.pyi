@@ -41,7 +41,7 @@ class WorkerServiceStub:
     DrainWorker: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.DrainWorkerRequest, _worker_pb2.Worker]
     """Lets a worker finish what it has and take nothing new; with `now`, what it has is given to others."""
     ResumeWorker: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ResumeWorkerRequest, _worker_pb2.Worker]
-    """Lets a drained worker take work again."""
+    """Lets a drained worker take work again, and one that was set aside for failing images of a job take part in it again."""
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -55,7 +55,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     DrainWorker: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.DrainWorkerRequest, _worker_pb2.Worker]  # type: ignore[assignment]
     """Lets a worker finish what it has and take nothing new; with `now`, what it has is given to others."""
     ResumeWorker: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ResumeWorkerRequest, _worker_pb2.Worker]  # type: ignore[assignment]
-    """Lets a drained worker take work again."""
+    """Lets a drained worker take work again, and one that was set aside for failing images of a job take part in it again."""
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows and steers the machines that render."""
@@ -90,6 +90,6 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ResumeWorkerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pb2.Worker, _abc.Awaitable[_worker_pb2.Worker]]:
-        """Lets a drained worker take work again."""
+        """Lets a drained worker take work again, and one that was set aside for failing images of a job take part in it again."""
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -12,7 +12,7 @@ from farm.domain import (
     Pin,
     WorkerFacts,
 )
-from farm.reports import AttemptReport
+from farm.reports import AttemptReport, ImageFailureReport, Report
 from farm.scheduler import events as ev
 from farm.scheduler.scheduler import decide, judge
 from farm.scheduler.state import FarmState
@@ -53,6 +53,7 @@ class Farm:
         self.state = FarmState()
         self.now = 0.0
         self.started: list[ev.AttemptStarted] = []
+        self.failed = 0
 
     def join(self, worker_id: str, machine: WorkerFacts) -> None:
         apply(self.state, ev.WorkerJoined(worker_id, self.now, machine))
@@ -90,6 +91,20 @@ class Farm:
             apply(self.state, self.image(key.job_id, key.number, index, worker_id, seconds))
         for event in judge(self.state, self.now, worker_id, AttemptReport(key, AttemptState.SUCCEEDED)):
             apply(self.state, event)
+
+    def fail(self, worker_id: str, *, is_crash: bool = False) -> None:
+        """Lets a worker fail every image of its first attempt, or have its renderer die over the first of them."""
+        key = self.state.workers[worker_id].attempts[0]
+        images = sorted(self.state.attempt(key).task.remaining)
+        reports: list[Report] = [ImageFailureReport(key, index, "BAD", "it is bad") for index in images]
+        end = AttemptReport(key, AttemptState.SUCCEEDED)
+        if is_crash:
+            reports, end = [], AttemptReport(key, AttemptState.ABANDONED, "the renderer died", images[0])
+        self.pass_time(0.1)
+        for report in [*reports, end]:
+            for event in judge(self.state, self.now, worker_id, report):
+                apply(self.state, event)
+                self.failed += isinstance(event, ev.ImageFailed) and event.is_final
 
     def image(self, job_id: str, number: int, index: int, worker_id: str, seconds: float) -> ev.ImageCommitted:
         return image_committed(job_id, number, index, worker_id, self.now, seconds)

@@ -14,7 +14,8 @@ from farm.domain import AttemptKey, AttemptState, JobState, WorkerState
 from farm.errors import FarmError, StaleAttemptError
 from farm.reports import AttemptReport, DeviceReport, ImageFailureReport
 from farm.scheduler import events as ev
-from farm.scheduler.scheduler import MAX_CRASHES, MAX_STRIKES, decide, judge
+from farm.scheduler.blame import MAX_TRIES
+from farm.scheduler.scheduler import decide, judge
 from farm.scheduler.state import DEPTH, FarmState, LiveJob
 from farm.scheduler.transitions import apply
 from tests.builders import attempt_started, image_committed, job_opened, worker_facts
@@ -118,6 +119,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         index = None if culprit is None else attempt.first_index + culprit
         self.hear(attempt.worker_id, AttemptReport(self.attempt_of(attempt), state, "ended", index))
 
+    @rule(worker=st.sampled_from(WORKERS), is_sound=st.booleans())
+    def a_worker_does_all_that_it_holds_well_or_badly(self, worker: str, is_sound: bool) -> None:
+        if worker not in self.state.workers:
+            return
+        for key in list(self.state.workers[worker].attempts):
+            for index in sorted(self.state.attempt(key).task.remaining):
+                if is_sound:
+                    self.do(image_committed(key.job_id, key.number, index, worker, self.now))
+                else:
+                    self.hear(worker, ImageFailureReport(key, index, "GARBAGE", "it is noise"))
+            self.hear(worker, AttemptReport(key, AttemptState.SUCCEEDED))
+
     @rule(target=attempts, attempt=attempts, worker=st.sampled_from(WORKERS))
     def a_running_task_is_duplicated(self, attempt: ev.AttemptStarted, worker: str) -> object:
         job = self.state.jobs.get(attempt.job_id)
@@ -200,8 +213,21 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert sorted(live) == sorted(key for worker in state.workers.values() for key in worker.attempts)
         assert set(state.lost) | set(state.beaten) <= live
         assert list(state.heard.values()) == sorted(state.heard.values())
-        assert all(job.strikes.get(i, 0) < MAX_STRIKES for job in state.jobs.values() for i in job.strikes)
-        assert all(job.crashes.get(i, 0) < MAX_CRASHES for job in state.jobs.values() for i in job.crashes)
+        self.what_failed_is_known_and_bounded()
+
+    def what_failed_is_known_and_bounded(self) -> None:
+        state = self.state
+        for job in state.jobs.values():
+            assert all(max(trouble.strikes, trouble.crashes) < MAX_TRIES for trouble in job.troubles.values())
+            assert not [index for index in job.troubles if self.settled(job.job_id, index)]
+            for worker_id, standing in job.standings.items():
+                assert state.workers[worker_id].failing[job.job_id] is standing
+                held = [key for key in state.workers[worker_id].attempts if key.job_id == job.job_id]
+                assert not standing.aside or set(held) <= set(state.lost), "a worker that is set aside renders on"
+        assert sum(len(worker.failing) for worker in state.workers.values()) == sum(
+            len(job.standings) for job in state.jobs.values()
+        )
+        assert all(not state.jobs[job_id].standings[worker_id].aside for job_id, worker_id in state.culprits)
 
     def a_replay_of_the_journal_gives_the_same_jobs(self) -> None:
         replayed = FarmState()
@@ -246,7 +272,7 @@ def _tasks(job: LiveJob) -> list[set[int]]:
 
 def _durable(job: LiveJob) -> object:
     tasks = {number: (sorted(a.task.remaining), a.started) for number, a in job.attempts.items()}
-    return (job.state, job.pending, job.succeeded_count, job.failed_count, job.strikes, job.crashes, tasks)
+    return (job.state, job.pending, job.succeeded_count, job.failed_count, job.troubles, job.standings, tasks)
 
 
 TestScheduler = SchedulerMachine.TestCase

@@ -14,7 +14,7 @@ from tests.scheduler.farms import Farm, facts
 
 
 def reasons(farm: Farm, job_id: str) -> dict[str, Reason]:
-    return {why.worker_id: why.reason for why in explain(farm.state, farm.state.jobs[job_id])}
+    return {why.worker_id: why.reason for why in explain(farm.state, farm.state.jobs[job_id], farm.now)}
 
 
 def test_each_machine_gets_the_model_that_it_is_comparatively_best_at() -> None:

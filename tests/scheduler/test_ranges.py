@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,14 @@ def test_the_first_run_is_the_lowest_and_no_longer_than_the_limit() -> None:
     ranges = RangeSet([(10, 20), (3, 5)])
     assert ranges.first_run(8) == (3, 5)
     assert ranges.first_run(1) == (3, 4)
+
+
+def test_the_first_run_goes_round_what_is_to_be_avoided() -> None:
+    ranges = RangeSet([(3, 6), (10, 20)])
+    assert ranges.first_run(8, {3, 5}) == (4, 5)
+    assert ranges.first_run(3, {3, 4, 5, 10}) == (11, 14)
+    with pytest.raises(KeyError):
+        ranges.first_run(8, set(range(20)))
 
 
 def test_a_million_images_that_wait_are_one_range() -> None:

@@ -50,6 +50,28 @@ def test_every_image_is_rendered_whatever_goes_wrong(seed: int) -> None:
     assert images_once(run(faults=faults, seed=seed))
 
 
+def test_a_mac_that_only_makes_garbage_is_set_aside_and_every_image_is_rendered_by_the_others() -> None:
+    garbage = Faults((Fault("garbage", macs=(2,)), Fault("slow", macs=(2,), factor=0.01)))
+    simulation = Simulation(DESK, MIXED, garbage, keep_spans=True)
+    aside = set()
+    while simulation.state.jobs or simulation.now == 0.0:
+        simulation.run(until=simulation.now + 20.0)
+        aside |= {
+            (job.job_id, worker_id)
+            for job in simulation.state.jobs.values()
+            for worker_id, standing in job.standings.items()
+            if standing.aside
+        }
+    assert images_once(simulation)
+    assert aside == {("job-00000", "mac-00002"), ("job-00001", "mac-00002")}
+
+
+def test_macs_that_fail_an_image_now_and_then_are_not_set_aside() -> None:
+    simulation = run(workload=Workload((Jobs("sd-1.5", 2000),)), faults=Faults(image_failure=0.01))
+    assert images_once(simulation)
+    assert {span.mac for span in simulation.records.spans[-100:]} == {0, 1, 2}
+
+
 def test_no_run_is_faster_than_the_bound_and_a_quiet_one_is_close_to_it() -> None:
     workload = Workload((Jobs("sd-1.5", 1500), Jobs("sdxl", 200, steps=20)))
     summary = summarize(run(workload=workload))
