@@ -78,12 +78,29 @@ class WorkerState(enum.Enum):
     OFFLINE = "OFFLINE"
 
 
+ANE_UP_TO_CORES = 14
+"""Up to so many GPU cores, the Neural Engine was faster on every machine of which both were published,"""
+
+GPU_FROM_CORES = 24
+"""and from so many on, the GPU; docs/placement.md has the figures. Between the two, only measuring tells."""
+
+
 class ChipClass(enum.Enum):
     """What a chip favours for image models."""
 
     ANE = "ANE"
     GPU = "GPU"
     CPU = "CPU"
+
+    @classmethod
+    def favoured(cls, gpu_cores: int, *, has_ane: bool = True) -> "ChipClass":
+        """What an Apple chip favours before it was measured; between the bounds, the Neural Engine for its energy."""
+        return cls.GPU if gpu_cores >= GPU_FROM_CORES or not has_ane else cls.ANE
+
+    @staticmethod
+    def is_between(gpu_cores: int) -> bool:
+        """Whether only measuring tells what an Apple chip with so many GPU cores favours."""
+        return ANE_UP_TO_CORES < gpu_cores < GPU_FROM_CORES
 
 
 class ComputeUnit(enum.Enum):

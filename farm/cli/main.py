@@ -33,6 +33,7 @@ COMMANDS = {
     "delete": ("farm.cli.jobs:delete", "Delete jobs that have ended, with their images."),
     "workers": ("farm.cli.workers:workers", "List the machines that render."),
     "worker": ("farm.cli.worker:worker", "Run a worker on this machine, for a coordinator with --engine ray."),
+    "probe": ("farm.cli.probe:probe", "Print what this machine is and what its chip favours."),
     "simulate": ("farm.cli.simulate:simulate", "Try a fleet and a workload in virtual time."),
     "models": ("farm.cli.models:models", "List the models that can be rendered with."),
 }

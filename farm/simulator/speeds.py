@@ -20,9 +20,6 @@ VARIANTS: Mapping[ComputeUnit, AttentionVariant] = {
 }
 """The attention variant that each compute unit is given."""
 
-ANE_CORES = 14
-"""GPU cores up to which a chip is of class ANE."""
-
 
 @dataclass(frozen=True, slots=True)
 class ModelCosts:
@@ -101,11 +98,6 @@ def digest(model: str, unit: ComputeUnit) -> str:
     return f"sha256:{model}:{VARIANTS[unit].value}"
 
 
-def chip_class(gpu_cores: int) -> ChipClass:
-    """What a chip favours, by the rule of thumb that the probe has."""
-    return ChipClass.ANE if gpu_cores <= ANE_CORES else ChipClass.GPU
-
-
 def chip_facts(
     chip: str,
     gpu_cores: int,
@@ -129,7 +121,7 @@ def chip_facts(
                 )
     return WorkerFacts(
         chip=chip,
-        chip_class=chip_class(gpu_cores),
+        chip_class=ChipClass.favoured(gpu_cores),
         gpu_cores=gpu_cores,
         performance_cores=8,
         has_ane=True,
