@@ -21,6 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from benchmarks.report import report
+from farm.carrier.security import RaySecurity, ray_token
 from farm.catalogue import Catalogue
 from farm.cli.local_fleet import free_ray_address
 from farm.cli.stdin import when_stdin_ends
@@ -76,7 +77,7 @@ def run_noting_worker(address: str, folder: Path) -> None:
     renderer = NotingRenderer()
     inbox: Inbox = SimpleQueue()
     when_stdin_ends(lambda: stop_worker(inbox))
-    run_worker(WorkerSettings("worker", folder, address), renderer, inbox)
+    run_worker(WorkerSettings("worker", folder, address, RaySecurity(ray_token(folder.parent))), renderer, inbox)
     (folder / "gaps.json").write_text(json.dumps(renderer.gaps))
 
 
@@ -101,7 +102,7 @@ def gaps_over_ray(folder: Path, images: int) -> list[float]:
         stdin=subprocess.PIPE,
     )
     try:
-        asyncio.run(render(folder / "ray", RayEngine(RaySettings(address)), images))
+        asyncio.run(render(folder / "ray", RayEngine(RaySettings(address, RaySecurity(ray_token(folder)))), images))
     finally:
         assert worker.stdin is not None
         worker.stdin.close()

@@ -1,8 +1,11 @@
 """A node of Ray as the farm starts it: the head beside the coordinator, and one on each worker's machine."""
 
+import ipaddress
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from farm.carrier.security import RaySecurity
 from farm.child import Child
 from farm.errors import AddressError
 
@@ -20,7 +23,7 @@ class NodeSettings:
         address: Where the head listens, HOST:PORT.
         is_head: Whether to be the head.
         node_ip: Address of this machine by which the others reach it.
-        environment: Variables for Ray's processes beside `RAY_ENVIRONMENT`: its token and TLS files, a daemon's socket.
+        environment: Variables for Ray's processes: `ray_environment`, a daemon's socket.
     """
 
     address: str
@@ -41,9 +44,7 @@ class Stop:
 
 NodeChild = Child[NodeSettings | Stop, Up]
 
-RAY_ENVIRONMENT: Mapping[str, str] = {
-    # Pure loopback, whatever other interfaces the machine has (services.get_node_ip_address).
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+_TUNING: Mapping[str, str] = {
     # Ray's workers would run at nice 15, and messages would wait behind everything else.
     "RAY_worker_niceness": "0",
     # Results up to this size come in the answer itself rather than through the object store: 500 KB take 0.9 ms
@@ -55,24 +56,71 @@ RAY_ENVIRONMENT: Mapping[str, str] = {
     "RAY_raylet_death_check_interval_milliseconds": "60000",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-"""Variables of every process of Ray that the farm starts, drivers too. They hold for loopback."""
 
 
-def check_address(address: str) -> None:
-    """Lets only loopback pass.
+def ray_environment(address: str, security: RaySecurity) -> Mapping[str, str]:
+    """Variables of every process of Ray that the farm starts, drivers too.
+
+    Args:
+        address: Where the head listens, HOST:PORT.
+        security: How Ray's processes know each other.
+    """
+    # Pure loopback, whatever other interfaces the machine has, or the addresses that each is told
+    # (services.get_node_ip_address). Macs join at all only with the latter.
+    reach = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if is_loopback(address) else "1"}
+    return {**_TUNING, **reach, **security.environment()}
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach a head there. Addresses of Ray are numbers, never names."""
+    return address.rpartition(":")[0] == LOOPBACK
+
+
+def check_address(address: str, security: RaySecurity) -> None:
+    """Lets an address pass on which Ray is safe: loopback, or with TLS any.
+
+    Args:
+        address: Where Ray's head listens, HOST:PORT.
+        security: How Ray's processes know each other.
 
     Raises:
-        AddressError: It is another address, or none.
+        AddressError: Ray would be open to others there, or it is no address.
     """
     host, _, port = address.rpartition(":")
-    if not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise AddressError(f"{address!r} is no address of Ray's head. It looks like 127.0.0.1:7434.")
-    if host != LOOPBACK:
+    if not port.isdecimal() or not 0 < int(port) < 2**16 or not _is_number(host):
+        raise AddressError(
+            f"{address!r} is no address of Ray's head. It is a number and a port, like 127.0.0.1:7434 or "
+            "192.168.1.5:7434."
+        )
+    if not is_loopback(address) and security.tls is None:
         raise AddressError(
             f"Ray's head at {address} would be open to other machines, and whoever reaches Ray can run any code there. "
-            f"Without TLS and tokens, which are not there yet, workers run on the coordinator's machine only: use "
-            f"{LOOPBACK}:{port}."
+            "Beyond loopback Ray needs the farm's certificates: start the coordinator with --listen, and join workers "
+            f"with the line that `farm workers invite` prints; or use {LOOPBACK}:{port}."
         )
+
+
+def _is_number(host: str) -> bool:
+    try:
+        return not ipaddress.IPv4Address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def own_ip(address: str) -> str:
+    """This machine's address as those at `address` see it, which need not listen.
+
+    Args:
+        address: HOST:PORT.
+
+    Raises:
+        OSError: There is no way there.
+    """
+    host, _, port = address.rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, int(port)))  # sends nothing
+        ip: str = probe.getsockname()[0]
+        return ip
 
 
 def start_node(
@@ -83,5 +131,4 @@ def start_node(
     Raises:
         OSError: The process cannot be started.
     """
-    environment = {**RAY_ENVIRONMENT, **settings.environment}
-    return NodeChild("farm.carrier.node_process", settings, lambda child, _: on_up(child), on_end, environment)
+    return NodeChild("farm.carrier.node_process", settings, lambda child, _: on_up(child), on_end, settings.environment)

@@ -17,14 +17,15 @@ from filelock import FileLock
 
 from farm.carrier.node import RENDER, NodeSettings, Up
 from farm.child import connect_to_parent
+from farm.scratch import SHORT, scratch_folder
 
 _LOOK_SECONDS = 0.1
 _OBJECT_STORE_BYTES = 80 << 20
 """Close to the least that Ray accepts; messages travel past its object store."""
 
 
-def _node(settings: NodeSettings) -> Any:
-    """Starts Ray's processes, which takes seconds.
+def _node(settings: NodeSettings, folder: Path) -> Any:
+    """Starts Ray's processes, which takes seconds; their sockets and logs are in `folder`.
 
     Raises:
         Exception: Ray's own, of many kinds.
@@ -40,6 +41,7 @@ def _node(settings: NodeSettings) -> Any:
     )
     parameters = RayParams(
         node_ip_address=settings.node_ip,
+        temp_dir=str(folder),
         num_cpus=0,
         num_gpus=0,
         include_log_monitor=False,
@@ -62,11 +64,16 @@ def main() -> None:
     """Entry point of the child."""
     connection = connect_to_parent()
     settings: NodeSettings = connection.recv()
+    with scratch_folder("farm-ray", SHORT) as folder:
+        _run(settings, connection, folder)
+
+
+def _run(settings: NodeSettings, connection: Connection, folder: Path) -> None:
     # Ray gives a node 30 s to start, which two that start at the same time on a busy machine do not keep. The head does
     # not wait for its turn, as the nodes wait for it.
     turn = FileLock(Path(tempfile.gettempdir()) / f"farm-ray-{os.getuid()}.lock")
     with nullcontext() if settings.is_head else turn:
-        node = _node(settings)
+        node = _node(settings, folder)
     with suppress(OSError):
         connection.send(Up())
     _watch(node, connection)

@@ -3,10 +3,8 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +22,7 @@ from farm.cli.submit import send
 from farm.client import Client
 from farm.errors import FarmError, UnreachableError
 from farm.output_folder import check_output_folder, clear_output_folder
+from farm.scratch import scratch_folder
 
 SAMPLE_BATCH = Path(farm.__file__).parent / "assets" / "prompts.jsonl"
 """The batch of `examples/`, which is linked into the package so that an installed wheel has it too."""
@@ -34,8 +33,6 @@ OUT = Path("out/demo")
 """Where images lie if nobody says otherwise: the demo's own folder, in which each demo replaces the one before."""
 
 LOG_LINES = 20
-
-_STATE_PREFIX = "farm-demo-"
 
 
 @click.command(
@@ -68,39 +65,17 @@ def demo(context: click.Context, /, file: Path, out: Path, null_renderer: bool) 
     if out == OUT:
         clear_output_folder(out)
     check_output_folder(out)
-    sweep_state_folders(Path(tempfile.gettempdir()))
-    with (
-        tempfile.TemporaryDirectory(prefix=f"{_STATE_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True) as state,
-        farm_process(Path(state), null_renderer) as process,
-    ):
+    with scratch_folder("farm-demo") as state, farm_process(state, null_renderer) as process:
         with screen.status("Starting a farm on this machine ..."):
-            address = read_address(process, Path(state))
+            address = read_address(process, state)
         screen.print(f"A farm runs on this machine at {address}. Rendering {file.name} ...")
         # Nobody would start this farm again, so nothing waits for it to come back.
-        with end_told(process, Path(state)), Client(address, patience_seconds=0.0) as client:
+        with end_told(process, state), Client(address, patience_seconds=0.0) as client:
             job = send(client, source, {"display_name": file.stem})
             follow(job, screen)
             click.echo(describe_end(job))
             pull_job(job, out)
     sys.exit(exit_code(job))
-
-
-def sweep_state_folders(folder: Path) -> None:
-    """Removes the state of demos that were killed: their folders name the process that made them."""
-    for state in folder.glob(f"{_STATE_PREFIX}*"):
-        pid = state.name.removeprefix(_STATE_PREFIX).partition("-")[0]
-        if pid.isdecimal() and not _runs(int(pid)):
-            shutil.rmtree(state, ignore_errors=True)  # another user's stays
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 @contextmanager

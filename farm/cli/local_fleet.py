@@ -19,18 +19,20 @@ def free_ray_address() -> str:
 
 
 @contextmanager
-def local_workers(count: int, folder: Path, ray_address: str, *, null_renderer: bool) -> Iterator[None]:
+def local_workers(count: int, state: Path, ray_address: str, *, null_renderer: bool) -> Iterator[None]:
     """Runs so many `farm worker run`, each with a folder and a log of its own, until the context ends."""
     with ExitStack() as running:
         for number in range(1, count + 1):
-            running.enter_context(_worker(f"local-{number}", folder, ray_address, null_renderer))
+            running.enter_context(_worker(f"local-{number}", state, ray_address, null_renderer))
         yield
 
 
 @contextmanager
-def _worker(name: str, folder: Path, ray_address: str, null_renderer: bool) -> Iterator[None]:
+def _worker(name: str, state: Path, ray_address: str, null_renderer: bool) -> Iterator[None]:
+    folder = state / "workers"
     folder.mkdir(parents=True, exist_ok=True)
-    options = ["--name", name, "--folder", str(folder / name), "--ray-address", ray_address, "--stop-with-stdin"]
+    options = ["--name", name, "--folder", str(folder / name), "--state", str(state), "--ray-address", ray_address]
+    options += ["--stop-with-stdin"]
     options += ["--null-renderer"] if null_renderer else []
     with (folder / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(

@@ -10,6 +10,7 @@ import click
 
 from farm.api.address import DEFAULT_ADDRESS, check_free, check_loopback
 from farm.api.server import Server
+from farm.carrier.security import RaySecurity, ray_token
 from farm.catalogue import Catalogue
 from farm.cli.local_fleet import free_ray_address, local_workers
 from farm.cli.logs import log_to_stderr
@@ -64,7 +65,7 @@ def coordinator(
 
     catalogue = Catalogue()
     engine: Engine = (
-        RayEngine(RaySettings(ray_address))
+        RayEngine(RaySettings(ray_address, RaySecurity(ray_token(state / "access"))))
         if engine_name == "ray"
         else LocalEngine(make_renderer(catalogue, null=null_renderer))
     )
@@ -107,8 +108,9 @@ def up(address: str, state: Path, null_renderer: bool, workers: int) -> None:
     check_loopback(address)
     check_free(address)
     ray_address = free_ray_address()
-    with local_workers(workers, state / "workers", ray_address, null_renderer=null_renderer):
-        ray = RayEngine(RaySettings(ray_address))
+    security = RaySecurity(ray_token(state / "access"))
+    with local_workers(workers, state, ray_address, null_renderer=null_renderer):
+        ray = RayEngine(RaySettings(ray_address, security))
         asyncio.run(serve(address, state, catalogue, ray, stop_with_stdin=False, announce=announce))
 
 

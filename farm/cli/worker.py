@@ -8,9 +8,10 @@ from queue import SimpleQueue
 
 import click
 
+from farm.carrier.security import RaySecurity, ray_token
 from farm.catalogue import Catalogue
 from farm.cli.logs import log_to_stderr
-from farm.cli.options import null_renderer_option, ray_address_option
+from farm.cli.options import null_renderer_option, ray_address_option, state_option
 from farm.cli.renderer import make_renderer
 from farm.cli.signals import stop_signals
 from farm.cli.stdin import when_stdin_ends
@@ -37,6 +38,7 @@ def default_folder() -> Path:
     default=default_folder,
     help="Folder of finished images that are not delivered yet.  [default: in your user's data folder]",
 )
+@state_option
 @null_renderer_option
 @click.option(
     "--null-seconds", type=float, default=0.0, hidden=True, help="Seconds that the null renderer takes for an image."
@@ -45,7 +47,13 @@ def default_folder() -> Path:
     "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as it does when the parent process dies."
 )
 def run(
-    ray_address: str, name: str, folder: Path, null_renderer: bool, null_seconds: float, stop_with_stdin: bool
+    ray_address: str,
+    name: str,
+    folder: Path,
+    state: Path,
+    null_renderer: bool,
+    null_seconds: float,
+    stop_with_stdin: bool,
 ) -> None:
     """Render for a coordinator in the foreground, until Ctrl-C.
 
@@ -62,4 +70,5 @@ def run(
     if stop_with_stdin:
         when_stdin_ends(lambda: stop_worker(inbox))
     renderer = make_renderer(Catalogue(), null=null_renderer, null_seconds=null_seconds)
-    run_worker(WorkerSettings(name, folder, ray_address), renderer, inbox)
+    security = RaySecurity(ray_token(state / "access"))
+    run_worker(WorkerSettings(name, folder, ray_address, security), renderer, inbox)

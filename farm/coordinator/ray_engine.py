@@ -10,7 +10,6 @@ a while afterwards, it says that it is deaf: the silence of workers then is its 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from farm.carrier.messages import (
@@ -26,7 +25,8 @@ from farm.carrier.messages import (
     decode,
     encode,
 )
-from farm.carrier.node import RAY_ENVIRONMENT, NodeChild, NodeSettings, Stop, check_address, start_node
+from farm.carrier.node import NodeChild, NodeSettings, Stop, check_address, ray_environment, start_node
+from farm.carrier.security import RaySecurity
 from farm.coordinator.engine import Deaf, Heartbeat, Joined, Left, Receive, Reported
 from farm.coordinator.ray_messages import DriverChild, DriverSettings, DriverUp, DriverWord, FromNode, NodeLost, ToNode
 from farm.domain import Assignment, AttemptKey
@@ -47,14 +47,14 @@ class RaySettings:
     """What the engine must know.
 
     Attributes:
-        address: Where Ray's head is to listen, HOST:PORT.
+        address: Where Ray's head is to listen, HOST:PORT: the address by which workers reach this machine.
+        security: How Ray's processes know each other.
         rejoin_seconds: How long workers have to come back after the engine was deaf, before their leases run.
-        environment: Variables for Ray's processes: its token and TLS files.
     """
 
     address: str
+    security: RaySecurity
     rejoin_seconds: float = 30.0
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -72,12 +72,14 @@ class RayEngine:
         settings: Where Ray's head is to be.
 
     Raises:
-        AddressError: The address is beyond loopback, or none.
+        AddressError: Ray would be open to others there, or it is no address.
     """
 
     def __init__(self, settings: RaySettings) -> None:
-        check_address(settings.address)
+        check_address(settings.address, settings.security)
         self._settings = settings
+        self._ip = settings.address.rpartition(":")[0]
+        self._environment = ray_environment(settings.address, settings.security)
         self._receive: Receive = lambda _: None
         self._tasks: list[asyncio.Task[None]] = []
         self._head: NodeChild | None = None
@@ -147,7 +149,7 @@ class RayEngine:
     def _start_head(self, life: _Life) -> NodeChild:
         loop = asyncio.get_running_loop()
         return start_node(
-            NodeSettings(self._settings.address, is_head=True, environment=self._settings.environment),
+            NodeSettings(self._settings.address, is_head=True, node_ip=self._ip, environment=self._environment),
             on_up=lambda _: loop.call_soon_threadsafe(life.is_up.set),
             on_end=lambda _: loop.call_soon_threadsafe(life.is_over.set),
         )
@@ -172,10 +174,10 @@ class RayEngine:
         loop = asyncio.get_running_loop()
         return DriverChild(
             "farm.coordinator.ray_driver",
-            DriverSettings(self._settings.address, environment=self._settings.environment),
+            DriverSettings(self._settings.address, self._ip, self._environment),
             on_word=lambda _, word: loop.call_soon_threadsafe(self._hear, life, word),
             on_end=lambda _: loop.call_soon_threadsafe(life.is_over.set),
-            environment=RAY_ENVIRONMENT,
+            environment=self._environment,
         )
 
     async def _be_deaf(self) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from farm.carrier.node import LOOPBACK
 from farm.child import Child
 
 
@@ -14,11 +13,11 @@ class DriverSettings:
     Attributes:
         address: Where Ray's head listens, HOST:PORT.
         node_ip: Address of this machine by which workers reach it.
-        environment: Variables for Ray: its token and TLS files.
+        environment: Variables for Ray.
     """
 
     address: str
-    node_ip: str = LOOPBACK
+    node_ip: str
     environment: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from farm.carrier.node import NodeChild, NodeSettings, Stop, start_node
+from farm.carrier.node import NodeChild, NodeSettings, Stop, own_ip, start_node
 
 LOOK_SECONDS = 0.5
 """Between two looks at the head; less than it takes a head to be started again."""
 
 LONELY_SECONDS = 20.0
-"""A node over which no bridge has come for so long is made anew."""
+"""A bridge has come over a new node in about a second, and the coordinator gives up after 20 s and tries again."""
 
 _CONNECT_SECONDS = 1.0
 _STOP_SECONDS = 5.0
@@ -33,11 +33,20 @@ class Raylet:
         address: Where Ray's head listens, HOST:PORT.
         environment: Variables for Ray's processes.
         has_bridge: Says whether the coordinator reaches the daemon.
+        lonely_seconds: A node over which no bridge has come for so long is made anew.
     """
 
-    def __init__(self, address: str, environment: Mapping[str, str], has_bridge: Callable[[], bool]) -> None:
-        self._settings = NodeSettings(address, is_head=False, environment=environment)
+    def __init__(
+        self,
+        address: str,
+        environment: Mapping[str, str],
+        has_bridge: Callable[[], bool],
+        lonely_seconds: float = LONELY_SECONDS,
+    ) -> None:
+        self._address = address
+        self._environment = environment
         self._has_bridge = has_bridge
+        self._lonely_seconds = lonely_seconds
         self._happened: queue.SimpleQueue[tuple[str, NodeChild | None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="raylet", daemon=True)
         self._child: NodeChild | None = None
@@ -71,18 +80,18 @@ class Raylet:
 
     def _note(self, what: str) -> None:
         if what == "up":
-            self._lonely_at = time.monotonic() + LONELY_SECONDS
-            _log.info("raylet.up address=%s", self._settings.address)
+            self._lonely_at = time.monotonic() + self._lonely_seconds
+            _log.info("raylet.up address=%s", self._address)
         else:
             self._end_child("it ended")
 
     def _look(self) -> None:
-        head = reach(self._settings.address)
+        head = reach(self._address)
         self._head_was_gone |= head is False
         if self._has_bridge():
             self._failures = 0
             if self._lonely_at is not None:
-                self._lonely_at = time.monotonic() + LONELY_SECONDS
+                self._lonely_at = time.monotonic() + self._lonely_seconds
         if self._child is None:
             if head and time.monotonic() >= self._start_at:
                 self._start_child()
@@ -101,7 +110,9 @@ class Raylet:
         self._lonely_at = None
         try:
             self._child = start_node(
-                self._settings,
+                NodeSettings(
+                    self._address, is_head=False, node_ip=own_ip(self._address), environment=self._environment
+                ),
                 on_up=lambda child: self._happened.put(("up", child)),
                 on_end=lambda child: self._happened.put(("end", child)),
             )

@@ -1,19 +1,19 @@
 """Puts a worker together: its folder, its daemon, the socket for bridges and the Ray node."""
 
 import logging
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from farm.carrier.bridge import SOCKET
-from farm.carrier.node import check_address
+from farm.carrier.node import check_address, ray_environment
+from farm.carrier.security import RaySecurity
 from farm.errors import WorkerFolderError
 from farm.reports import Renderer
+from farm.scratch import SHORT, scratch_folder
 from farm.worker.daemon import Daemon, Inbox
 from farm.worker.line import listen
 from farm.worker.messages import Stop
@@ -31,40 +31,37 @@ class WorkerSettings:
         worker_id: The machine's name in the farm; no two may have the same.
         folder: What it keeps; one worker a folder.
         ray_address: Where Ray's head listens, HOST:PORT.
-        environment: Variables for Ray's processes: its token and TLS files.
+        security: How Ray's processes know each other.
     """
 
     worker_id: str
     folder: Path
     ray_address: str
-    environment: Mapping[str, str] = field(default_factory=dict)
+    security: RaySecurity
 
 
 def run_worker(settings: WorkerSettings, renderer: Renderer, inbox: Inbox) -> None:
     """Works until a `Stop` is put into `inbox`; then stops in order.
 
     Raises:
-        AddressError: The address is beyond loopback, or none.
+        AddressError: Ray would be open to others there, or it is no address.
         WorkerFolderError: The folder cannot be used, or another worker uses it.
     """
-    check_address(settings.ray_address)
-    with _locked(settings.folder):
-        outbox = _outbox(settings.folder / "outbox")
-        # Paths of sockets must be short (104 bytes on macOS), and a worker's folder may be deep.
-        doorstep = Path(tempfile.mkdtemp(prefix="farm-"))
-        try:
-            daemon = Daemon(settings.worker_id, renderer, outbox, inbox)
-            with listen(doorstep / "daemon", inbox.put):
-                environment = {**settings.environment, SOCKET: str(doorstep / "daemon")}
-                raylet = Raylet(settings.ray_address, environment, lambda: daemon.has_bridge)
-                raylet.start()
-                _log.info("worker.started id=%s folder=%s", settings.worker_id, settings.folder)
-                try:
-                    daemon.run()
-                finally:
-                    raylet.stop()
-        finally:
-            shutil.rmtree(doorstep, ignore_errors=True)
+    check_address(settings.ray_address, settings.security)
+    with _locked(settings.folder), scratch_folder("farm-worker", SHORT) as doorstep:
+        daemon = Daemon(settings.worker_id, renderer, _outbox(settings.folder / "outbox"), inbox)
+        with listen(doorstep / "daemon", inbox.put):
+            environment = {
+                **ray_environment(settings.ray_address, settings.security),
+                SOCKET: str(doorstep / "daemon"),
+            }
+            raylet = Raylet(settings.ray_address, environment, lambda: daemon.has_bridge)
+            raylet.start()
+            _log.info("worker.started id=%s folder=%s", settings.worker_id, settings.folder)
+            try:
+                daemon.run()
+            finally:
+                raylet.stop()
 
 
 def stop_worker(inbox: Inbox) -> None:

@@ -4,15 +4,13 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from farm.batch import read_batch
-from farm.cli.demo import SAMPLE_BATCH, sweep_state_folders
+from farm.cli.demo import SAMPLE_BATCH
 from tests.cli.processes import SECONDS, eventually, processes_that_name, start_farm
 
 INTERRUPTED = 130
@@ -95,16 +93,6 @@ def test_a_demo_whose_folder_is_anothers_starts_nothing(tmp_path: Path, temporar
     assert (process.returncode, out) == (1, "")
     assert "mine holds the images of jobs/j" in err
     assert list(temporary_folder.iterdir()) == []
-
-
-def test_a_demo_sweeps_away_what_killed_ones_left_and_nothing_else(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    names = [f"farm-demo-{ended.pid}-x", f"farm-demo-{os.getpid()}-x", "farm-demo-mine", f"other-{ended.pid}-x"]
-    for name in names:
-        (tmp_path / name / "images").mkdir(parents=True)
-    sweep_state_folders(tmp_path)
-    assert all((tmp_path / name).exists() == (name != names[0]) for name in names)
 
 
 def test_a_demo_whose_farm_dies_says_so_at_once_with_the_end_of_the_log(tmp_path: Path, temporary_folder: Path) -> None:

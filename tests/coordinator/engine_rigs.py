@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
+from farm.carrier.security import RaySecurity, ray_token
 from farm.cli.local_fleet import free_ray_address
 from farm.coordinator.engine import Engine, EngineMessage, Joined, LocalEngine, Reported
 from farm.coordinator.ray_engine import RayEngine, RaySettings
@@ -108,11 +109,12 @@ def local_rig(_: Path) -> Iterator[Rig]:
 def ray_rig(folder: Path) -> Iterator[Rig]:
     """RayEngine with two workers; their daemons are threads of this process, Ray's nodes are real."""
     address = free_ray_address()
-    rig = Rig(RayEngine(RaySettings(address)), ("one", "two"))
+    security = RaySecurity(ray_token(folder))
+    rig = Rig(RayEngine(RaySettings(address, security)), ("one", "two"))
     try:
         with ExitStack() as workers:
             for name in rig.workers:
-                workers.enter_context(worker(WorkerSettings(name, folder / name, address)))
+                workers.enter_context(worker(WorkerSettings(name, folder / name, address, security)))
             yield rig
     finally:
         rig.close()

@@ -77,7 +77,7 @@ class Fleet:
 
     def start_worker(self, name: str) -> None:
         options = ["--name", name, "--folder", self.folder(name), "--ray-address", self._ray_address]
-        options += ["--null-seconds", SECONDS_PER_IMAGE]
+        options += ["--state", self.state, "--null-seconds", SECONDS_PER_IMAGE]
         if (oddity := self._oddities[name]) is None:
             command = ["farm", "worker", "run", "--null-renderer", "--stop-with-stdin"]
         else:

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from queue import SimpleQueue
 
+from farm.carrier.security import RaySecurity, ray_token
 from farm.catalogue import Catalogue
 from farm.cli.logs import log_to_stderr
 from farm.cli.stdin import when_stdin_ends
@@ -43,12 +44,14 @@ def main() -> None:
     parser.add_argument("--name")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--ray-address")
+    parser.add_argument("--state", type=Path)
     parser.add_argument("--null-seconds", type=float)
     given = parser.parse_args()
     log_to_stderr(logging.INFO)
     inbox: Inbox = SimpleQueue()
     when_stdin_ends(lambda: stop_worker(inbox))
-    settings = WorkerSettings(given.name, given.folder, given.ray_address)
+    security = RaySecurity(ray_token(given.state / "access"))
+    settings = WorkerSettings(given.name, given.folder, given.ray_address, security)
     run_worker(settings, renderer(given.oddity, given.null_seconds), inbox)
 
 
