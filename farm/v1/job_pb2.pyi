@@ -114,7 +114,7 @@ class _AttemptStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptS
     ATTEMPT_STATE_ABANDONED: _AttemptState.ValueType  # 4
     """Its host interrupted it: crash, sleep, drain. Costs its images no retry."""
     ATTEMPT_STATE_CANCELLED: _AttemptState.ValueType  # 5
-    """Its job was cancelled."""
+    """Its job was cancelled, or another attempt was first with the last of its images."""
 
 class AttemptState(_AttemptState, metaclass=_AttemptStateEnumTypeWrapper):
     """Where an attempt is in its life."""
@@ -129,7 +129,7 @@ ATTEMPT_STATE_FAILED: AttemptState.ValueType  # 3
 ATTEMPT_STATE_ABANDONED: AttemptState.ValueType  # 4
 """Its host interrupted it: crash, sleep, drain. Costs its images no retry."""
 ATTEMPT_STATE_CANCELLED: AttemptState.ValueType  # 5
-"""Its job was cancelled."""
+"""Its job was cancelled, or another attempt was first with the last of its images."""
 Global___AttemptState: _TypeAlias = AttemptState  # noqa: Y015
 
 class _ChipClass:
@@ -711,6 +711,7 @@ class Attempt(_message.Message):
     IMAGE_COUNT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Output only. Number of the attempt within its job, from 1."""
     worker: _builtins.str
@@ -723,6 +724,10 @@ class Attempt(_message.Message):
     """Output only. Where the attempt is in its life."""
     reason: _builtins.str
     """Output only. Why it ended as it did."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it ended. Unset while it runs."""
+
     def __init__(
         self,
         *,
@@ -732,10 +737,11 @@ class Attempt(_message.Message):
         image_count: _builtins.int = ...,
         state: Global___AttemptState.ValueType = ...,
         reason: _builtins.str = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index", b"first_index", "image_count", b"image_count", "number", b"number", "reason", b"reason", "state", b"state", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "first_index", b"first_index", "image_count", b"image_count", "number", b"number", "reason", b"reason", "state", b"state", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -370,21 +370,29 @@ class ExplainJobResponse(_message.Message):
 
     SUMMARY_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    LOST_ATTEMPTS_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     """What the job as a whole waits for, in words."""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerExplanation]:
         """One a worker."""
 
+    @_builtins.property
+    def lost_attempts(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Attempt]:
+        """Attempts that ended without having settled their images, oldest first: the newest 50 since the job was accepted or
+        retried. Each says on which worker, when and why. Still there once the job has ended.
+        """
+
     def __init__(
         self,
         *,
         summary: _builtins.str = ...,
         workers: _abc.Iterable[Global___WorkerExplanation] | None = ...,
+        lost_attempts: _abc.Iterable[_job_pb2.Attempt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_attempts", b"lost_attempts", "summary", b"summary", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -191,7 +191,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainJob(self, request, context):
-        """Says, worker by worker, why the job runs there or why it does not.
+        """Says, worker by worker, why the job runs there or why it does not, and which attempts of it were lost, and why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

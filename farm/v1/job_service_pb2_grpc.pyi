@@ -69,7 +69,7 @@ class JobServiceStub:
     twice a second an attempt, and a reader too slow for the events is told the state again instead.
     """
     ExplainJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]
-    """Says, worker by worker, why the job runs there or why it does not."""
+    """Says, worker by worker, why the job runs there or why it does not, and which attempts of it were lost, and why."""
     ListImages: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListImagesRequest, _job_service_pb2.ListImagesResponse]
     """Lists the images of a job by index."""
     DownloadImages: _grpc.UnaryStreamMultiCallable[_job_service_pb2.DownloadImagesRequest, _job_service_pb2.ImageChunk]
@@ -116,7 +116,7 @@ class JobServiceAsyncStub(JobServiceStub):
     twice a second an attempt, and a reader too slow for the events is told the state again instead.
     """
     ExplainJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]  # type: ignore[assignment]
-    """Says, worker by worker, why the job runs there or why it does not."""
+    """Says, worker by worker, why the job runs there or why it does not, and which attempts of it were lost, and why."""
     ListImages: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListImagesRequest, _job_service_pb2.ListImagesResponse]  # type: ignore[assignment]
     """Lists the images of a job by index."""
     DownloadImages: _aio.UnaryStreamMultiCallable[_job_service_pb2.DownloadImagesRequest, _job_service_pb2.ImageChunk]  # type: ignore[assignment]
@@ -226,7 +226,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ExplainJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ExplainJobResponse, _abc.Awaitable[_job_service_pb2.ExplainJobResponse]]:
-        """Says, worker by worker, why the job runs there or why it does not."""
+        """Says, worker by worker, why the job runs there or why it does not, and which attempts of it were lost, and why."""
 
     @_abc_1.abstractmethod
     def ListImages(
