@@ -256,6 +256,7 @@ def _encode_attempt(attempt: views.AttemptView) -> job_pb2.Attempt:
         image_count=attempt.image_count,
         state=ATTEMPT_STATES[attempt.state],
         reason=attempt.reason,
+        end_time=_timestamp(attempt.end_time),
     )
 
 
@@ -280,6 +281,7 @@ def encode_explanation(explanation: views.Explanation) -> job_service_pb2.Explai
             )
             for one in explanation.workers
         ],
+        lost_attempts=[_encode_attempt(attempt) for attempt in explanation.lost_attempts],
     )
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -15,6 +15,7 @@ from farm.cli.progress import follow
 from farm.client import Client, Job
 from farm.domain import JobState
 from farm.output_folder import CONTACT_SHEET, check_output_folder
+from farm.v1 import job_pb2
 
 
 @click.command(epilog="Example: farm jobs --state RUNNING --json")
@@ -148,7 +149,11 @@ def pull_job(job: Job, folder: Path, *, as_json: bool = False) -> None:
 @address_option
 @json_option
 def explain(job_name: str, address: str, as_json: bool) -> None:
-    """Say, worker by worker, why a job runs there or why it does not."""
+    """Say, worker by worker, why a job runs there or why it does not.
+
+    Also lists the newest attempts that were lost, and why: their worker died, slept or was cut off, or another was
+    first. Such images are rendered again and lose nothing but time.
+    """
     with Client(address) as client:
         job = client.job(job_name)
         explanation = job.explain()
@@ -156,6 +161,7 @@ def explain(job_name: str, address: str, as_json: bool) -> None:
             print_json(explanation)
             return
         click.echo("\n".join([explanation.summary, *describe_failures(job)]))
+    _print_lost(explanation.lost_attempts)
     if job.state.is_final:
         return
     print_table(
@@ -165,4 +171,25 @@ def explain(job_name: str, address: str, as_json: bool) -> None:
             for worker in explanation.workers
         ),
         nothing="No worker has joined this farm yet.",
+    )
+
+
+def _print_lost(attempts: Sequence[job_pb2.Attempt]) -> None:
+    if not attempts:
+        return
+    click.echo(f"{len(attempts)} attempts were lost, the newest last:")
+    print_table(
+        ("WHEN", "ATTEMPT", "WORKER", "IMAGES", "ENDED", "WHY"),
+        (
+            (
+                local_time(attempt.end_time),
+                str(attempt.number),
+                short_id(attempt.worker),
+                f"{attempt.first_index} to {attempt.first_index + attempt.image_count - 1}",
+                job_pb2.AttemptState.Name(attempt.state).removeprefix("ATTEMPT_STATE_").lower(),
+                attempt.reason,
+            )
+            for attempt in attempts
+        ),
+        nothing="",
     )

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from farm.coordinator.loop import Happened
 from farm.coordinator.viewer import attempt_view
 from farm.coordinator.views import AttemptView
-from farm.domain import AttemptKey, AttemptState
 from farm.scheduler import events as ev
 
 MAX_ATTEMPTS = 1000
@@ -26,7 +25,7 @@ class News:
 
     Attributes:
         changed: Set when there is something to look at.
-        attempts: Attempts that began or ended, which are kept nowhere else.
+        attempts: Attempts that began or ended, and results that were refused.
     """
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -38,7 +37,6 @@ class Bulletin:
 
     def __init__(self) -> None:
         self._watchers: dict[str, set[News]] = {}
-        self._started: dict[AttemptKey, ev.AttemptStarted] = {}
 
     @contextmanager
     def subscribe(self, job_id: str) -> Iterator[News]:
@@ -56,21 +54,11 @@ class Bulletin:
     def publish(self, happened: Sequence[Happened]) -> None:
         """Tells the watchers of each job that was touched."""
         for _, event in happened:
-            attempt = self._attempt(event)
+            attempt = attempt_view(event)
             for news in self._watchers.get(_job_id(event) or "", ()):
                 news.changed.set()
                 if attempt is not None:
                     news.attempts.append(attempt)
-
-    def _attempt(self, event: ev.Event) -> AttemptView | None:
-        if isinstance(event, ev.AttemptStarted):
-            self._started[AttemptKey(event.job_id, event.number)] = event
-            return attempt_view(event, AttemptState.RUNNING)
-        if isinstance(event, ev.AttemptEnded):
-            started = self._started.pop(AttemptKey(event.job_id, event.number), None)
-            # Attempts that started before this coordinator did are ended without their beginning being known here.
-            return attempt_view(started, event.state, event.reason) if started else None
-        return None
 
 
 def _job_id(event: ev.Event) -> str | None:

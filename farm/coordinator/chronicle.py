@@ -20,8 +20,30 @@ def observe(happened: Sequence[Happened]) -> None:
 
 
 def _attempt_ended(event: ev.AttemptEnded) -> None:
-    if event.state is AttemptState.ABANDONED:
-        log.warning("attempt.abandoned job=%s attempt=%d reason=%r", event.job_id, event.number, event.reason)
+    if event.state is AttemptState.SUCCEEDED:
+        return
+    log.log(
+        logging.WARNING if event.state is AttemptState.ABANDONED else logging.INFO,
+        "attempt.%s job=%s attempt=%d worker=%s images=%d-%d reason=%r",
+        event.state.value.lower(),
+        event.job_id,
+        event.number,
+        event.worker_id,
+        event.first_index,
+        event.first_index + event.image_count - 1,
+        event.reason,
+    )
+
+
+def _result_refused(event: ev.ResultRefused) -> None:
+    log.warning(
+        "result.refused job=%s attempt=%d image=%d worker=%s reason=%r",
+        event.job_id,
+        event.number,
+        event.index,
+        event.worker_id,
+        event.reason,
+    )
 
 
 def _image_failed(event: ev.ImageFailed) -> None:
@@ -54,6 +76,7 @@ _TELLERS: dict[type, Callable[[Any], None]] = {
     ),
     ev.AttemptEnded: _attempt_ended,
     ev.ImageFailed: _image_failed,
+    ev.ResultRefused: _result_refused,
     ev.WorkerSetAside: lambda e: log.warning(
         "worker.set_aside worker=%s job=%s reason=%r", e.worker_id, e.job_id, e.reason
     ),

@@ -287,13 +287,12 @@ class Coordinator:
         )
 
     async def explain(self, job_id: str) -> Explanation:
-        """Why a job runs, or does not run, on each worker. Raises `JobNotFoundError`."""
-        view = await self.job(job_id)
+        """Why a job runs, or does not run, on each worker, and what was lost. Raises `JobNotFoundError`."""
         async with self._loop.reading() as (state, _):
             live = state.jobs.get(job_id)
             if live is not None:
                 return viewer.explanation(state, live, self._loop.now())
-        return Explanation(f"It has ended: {view.state.value}. {view.reason}".strip(), ())
+        return viewer.ended_explanation(await self._row(job_id))
 
     # Steering
 

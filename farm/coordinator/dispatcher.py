@@ -19,7 +19,7 @@ from farm.domain import Assignment, AttemptKey, AttemptState, ImageSpec, resolve
 from farm.errors import StaleAttemptError
 from farm.reports import AttemptReport, ImageFailureReport, ImageReport
 from farm.scheduler import events as ev
-from farm.scheduler.scheduler import judge
+from farm.scheduler.scheduler import attempt_ended, judge
 from farm.scheduler.state import FarmState
 from farm.scheduler.transitions import JOB_TRANSITIONS
 
@@ -187,7 +187,7 @@ class Dispatcher:
         try:
             attempt = self._state.attempt(image.key)
         except StaleAttemptError as error:
-            log.info("dispatcher.refused reason=%r", str(error))
+            self._post(partial(_refused, worker_id=reported.worker_id, image=image, reason=str(error)))
             return None
         if image.index not in attempt.task.remaining or (image.key, image.index) in self._settling:
             log.info("dispatcher.refused_again job=%s image=%d", image.key.job_id, image.index)
@@ -225,7 +225,7 @@ class Dispatcher:
 
         if isinstance(outcome, Stored):
             change = partial(_committed, worker_id=worker_id, image=image, stored=outcome)
-            self._post(change, refused=partial(self._artifacts.remove, self._path(image)), done=settled)
+            self._post(change, refused=partial(self._refuse, worker_id, image), done=settled)
         elif isinstance(outcome, OSError):
             log.error("dispatcher.not_stored reason=%r", str(outcome))
             self._post(partial(_not_stored, key=image.key, error=outcome), done=settled)
@@ -233,6 +233,16 @@ class Dispatcher:
             message = f"The file that {worker_id} delivered is not the image that was asked for: {outcome}."
             failure = ImageFailureReport(image.key, image.index, "RESULT_DEFECTIVE", message)
             self._post(partial(judge, worker_id=worker_id, report=failure), done=settled)
+
+    def _refuse(self, worker_id: str, image: ImageReport) -> None:
+        """Its attempt was lost while the image was stored."""
+        self._artifacts.remove(self._path(image))
+        reason = f"Attempt {image.key.number} ended while its image was stored."
+        self._post(partial(_refused, worker_id=worker_id, image=image, reason=reason))
+
+
+def _refused(_: FarmState, now: float, worker_id: str, image: ImageReport, reason: str) -> Iterator[ev.Event]:
+    yield ev.ResultRefused(image.key.job_id, now, image.key.number, image.index, worker_id, reason)
 
 
 def _committed(
@@ -258,10 +268,10 @@ def _committed(
 
 def _not_stored(state: FarmState, now: float, key: AttemptKey, error: OSError) -> Iterator[ev.Event]:
     """The coordinator's disk is at fault: the job waits for people, and its images lose no try."""
-    state.attempt(key)
+    attempt = state.attempt(key)
     reason = f"An image could not be stored ({error.strerror})."
     if (state.jobs[key.job_id].state, ev.JobPaused) in JOB_TRANSITIONS:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         mend = "It goes on by itself when there is room." if is_full else "Mend the disk, then resume the job."
         yield ev.JobPaused(key.job_id, now, f"{reason} {mend}", waits_for_room=is_full)
-    yield ev.AttemptEnded(key.job_id, now, key.number, AttemptState.ABANDONED, reason)
+    yield attempt_ended(attempt, now, AttemptState.ABANDONED, reason)

@@ -131,7 +131,7 @@ def _write_ended(sql: sqlite3.Connection, sequence: int, event: ev.JobEnded) -> 
     sql.execute(
         """
         UPDATE jobs SET state = ?, reason = ?, succeeded_count = ?, failed_count = ?, start_time = ?, end_time = ?,
-            next_attempt_number = ? WHERE job_id = ?
+            next_attempt_number = ?, losses = ? WHERE job_id = ?
         """,
         (
             event.state.value,
@@ -141,6 +141,7 @@ def _write_ended(sql: sqlite3.Connection, sequence: int, event: ev.JobEnded) -> 
             event.start_time,
             event.time,
             event.next_attempt_number,
+            msgspec.json.encode(event.losses).decode(),
             event.job_id,
         ),
     )

@@ -42,6 +42,9 @@ MIGRATIONS = (
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
     INSERT INTO counters VALUES ('sequence', 0);
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN losses TEXT NOT NULL DEFAULT '[]';
+    """,
 )
 """Scripts that take a journal from each schema version to the next; the version is their count (`user_version`)."""
 

@@ -9,6 +9,7 @@ import msgspec
 from farm.coordinator.journal_file import Connection, decode_spec
 from farm.domain import ImageSpec, ImageState, JobSpec, JobState
 from farm.scheduler import events as ev
+from farm.scheduler.trouble import Loss
 
 _EVENT_KINDS: dict[str, type[ev.DurableEvent]] = {kind.__name__: kind for kind in ev.DURABLE}
 
@@ -30,6 +31,7 @@ class JobRow:
     start_time: float | None
     end_time: float | None
     next_attempt_number: int
+    losses: tuple[Loss, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +176,12 @@ class JournalReader:
 
 _JOB_COLUMNS = (
     "job_id, submitter, spec, priority, image_count, create_time, state, reason, succeeded_count, failed_count, "
-    "start_time, end_time, next_attempt_number"
+    "start_time, end_time, next_attempt_number, losses"
 )
 
 
 def _job_row(row: tuple[object, ...]) -> JobRow:
-    job_id, submitter, spec, priority, image_count, create_time, state, *rest = row
+    job_id, submitter, spec, priority, image_count, create_time, state, *rest, losses = row
     return JobRow(
         job_id,  # type: ignore[arg-type]  # columns are typed by the schema
         submitter,  # type: ignore[arg-type]
@@ -188,7 +190,7 @@ def _job_row(row: tuple[object, ...]) -> JobRow:
         image_count,  # type: ignore[arg-type]
         create_time,  # type: ignore[arg-type]
         JobState(state) if state else None,
-        *rest,  # type: ignore[arg-type]
+        *(*rest, msgspec.json.decode(losses, type=tuple[Loss, ...])),  # type: ignore[arg-type, call-overload]
     )
 
 

@@ -17,6 +17,7 @@ from farm.scheduler import events as ev
 from farm.scheduler.eta import eta, eta_alone
 from farm.scheduler.explain import Reason, explain
 from farm.scheduler.state import Attempt, FarmState, Kind, LiveJob, Worker
+from farm.scheduler.trouble import Loss
 
 WAITS_FOR_ITS_TURN = frozenset(
     reason.value
@@ -147,10 +148,34 @@ def unsettled_state(state: FarmState, job_id: str, index: int) -> ImageState:
     return ImageState.PENDING if index in job.pending else ImageState.RUNNING
 
 
-def attempt_view(started: ev.AttemptStarted, state: AttemptState, reason: str = "") -> AttemptView:
-    """An attempt as it starts or ends."""
+def attempt_view(event: ev.Event) -> AttemptView | None:
+    """An attempt as it starts or ends, or delivers an image that is refused; None for any other event."""
+    match event:
+        case ev.AttemptStarted():
+            span, state, reason, end_time = (event.first_index, event.image_count), AttemptState.RUNNING, "", None
+        case ev.AttemptEnded():
+            span, state = (event.first_index, event.image_count), event.state
+            reason, end_time = event.reason, event.time
+        case ev.ResultRefused():
+            span, state = (event.index, 1), AttemptState.ABANDONED
+            reason, end_time = f"An image came too late and was refused: {event.reason}", event.time
+        case _:
+            return None
+    return AttemptView(event.job_id, event.number, event.worker_id, *span, state, reason, end_time)
+
+
+def loss_view(job_id: str, loss: Loss) -> AttemptView:
+    """An attempt that was lost."""
+    late = f" {loss.refused} of its images came too late and were refused." if loss.refused else ""
     return AttemptView(
-        started.job_id, started.number, started.worker_id, started.first_index, started.image_count, state, reason
+        job_id=job_id,
+        number=loss.number,
+        worker_id=loss.worker_id,
+        first_index=loss.first_index,
+        image_count=loss.image_count,
+        state=loss.state,
+        reason=f"{loss.reason.rstrip('.')}.{late}" if late else loss.reason,
+        end_time=loss.time,
     )
 
 
@@ -190,7 +215,15 @@ def explanation(state: FarmState, job: LiveJob, now: float) -> Explanation:
         WorkerExplanation(why.worker_id, why.reason is Reason.RUNS_HERE, why.reason.value, why.detail)
         for why in explain(state, job, now)
     ]
-    return Explanation(_summary(job, workers), tuple(workers))
+    losses = tuple(loss_view(job.job_id, loss) for loss in job.losses)
+    return Explanation(_summary(job, workers), tuple(workers), losses)
+
+
+def ended_explanation(row: JobRow) -> Explanation:
+    """What is to be said of a job that has ended."""
+    assert row.state is not None, "the row of a live job has no summary yet"
+    losses = tuple(loss_view(row.job_id, loss) for loss in row.losses)
+    return Explanation(f"It has ended: {row.state.value}. {row.reason}".strip(), (), losses)
 
 
 def _summary(job: LiveJob, workers: list[WorkerExplanation]) -> str:

@@ -98,7 +98,7 @@ class ImageView:
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """One execution of a run of images on one worker."""
+    """One execution of a run of images on one worker; `reason` and `end_time` once it has ended."""
 
     job_id: str
     number: int
@@ -107,6 +107,7 @@ class AttemptView:
     image_count: int
     state: AttemptState
     reason: str = ""
+    end_time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,8 @@ class WorkerExplanation:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a job as a whole waits for, and why it runs or does not run on each worker."""
+    """What a job as a whole waits for, why it runs or does not run on each worker, and which attempts were lost."""
 
     summary: str
     workers: tuple[WorkerExplanation, ...]
+    lost_attempts: tuple[AttemptView, ...]

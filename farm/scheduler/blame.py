@@ -9,9 +9,11 @@ What changes the state here is called by `transitions` alone.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from farm.scheduler import events as ev
 from farm.scheduler.state import FarmState, LiveJob
-from farm.scheduler.trouble import Standing, Trouble
+from farm.scheduler.trouble import Loss, Standing, Trouble
 
 MAX_BLAME = 3
 """Failures of images that others rendered, after which a worker is set aside for the job."""
@@ -92,6 +94,19 @@ def forget(state: FarmState, job: LiveJob) -> None:
     for worker_id in job.standings:
         del state.workers[worker_id].failing[job.job_id]
         state.culprits.pop((job.job_id, worker_id), None)
+
+
+def note_loss(job: LiveJob, started: ev.AttemptStarted, ended: ev.AttemptEnded) -> None:
+    """Remembers that an attempt was lost, and why."""
+    span = (started.first_index, started.image_count)
+    job.losses.append(Loss(ended.time, started.number, started.worker_id, *span, ended.state, ended.reason))
+
+
+def note_refusal(job: LiveJob, event: ev.ResultRefused) -> None:
+    """Remembers that a lost attempt delivered an image all the same."""
+    for position, loss in enumerate(job.losses):
+        if loss.number == event.number:
+            job.losses[position] = replace(loss, refused=loss.refused + 1)
 
 
 def takes(state: FarmState, job: LiveJob, worker_id: str, now: float) -> bool:

@@ -19,6 +19,7 @@ from farm.domain import (
 from farm.reports import Stage
 from farm.scheduler.plan import Plan
 from farm.scheduler.ranges import Range
+from farm.scheduler.trouble import Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,10 @@ class JobCancelled:
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """Every image of the job is settled, or the job was cancelled and nothing of it runs any more."""
+    """Every image of the job is settled, or the job was cancelled and nothing of it runs any more.
+
+    The event says all that is remembered of how the job went.
+    """
 
     job_id: str
     time: float
@@ -101,6 +105,7 @@ class JobEnded:
     failed_count: int
     start_time: float | None
     next_attempt_number: int
+    losses: tuple[Loss, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,10 @@ class AttemptEnded:
         state: SUCCEEDED, ABANDONED or CANCELLED.
         reason: Why, in words.
         index: The image that was being rendered when the renderer died, if one was.
+        worker_id: As it started, like what follows: so that whoever is told of its end knows what ended. Journals of
+            before version 2 do not have these three.
+        first_index: First image of its run.
+        image_count: Images of its run.
     """
 
     job_id: str
@@ -145,6 +154,9 @@ class AttemptEnded:
     state: AttemptState
     reason: str
     index: int | None = None
+    worker_id: str = ""
+    first_index: int = 0
+    image_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +292,18 @@ class StepDone:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultRefused:
+    """Volatile. A worker delivered an image for an attempt that no longer counts."""
+
+    job_id: str
+    time: float
+    number: int
+    index: int
+    worker_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """Volatile. `decide` has planned for all jobs and workers together, and follows it until the next plan."""
 
@@ -321,6 +345,7 @@ VolatileEvent = (
     | ModelsResident
     | StageBegun
     | StepDone
+    | ResultRefused
     | ClockJumped
     | Planned
 )

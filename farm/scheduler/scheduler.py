@@ -18,7 +18,7 @@ from farm.scheduler import events as ev
 from farm.scheduler.plan import GroupKey, Plan, Way
 from farm.scheduler.planning import due_time, make_plan
 from farm.scheduler.pull import choose, choose_late
-from farm.scheduler.state import DEPTH, LEASE_SECONDS, FarmState, LiveJob, Worker
+from farm.scheduler.state import DEPTH, LEASE_SECONDS, Attempt, FarmState, LiveJob, Worker
 
 
 def decide(state: FarmState, now: float) -> Iterator[ev.Event]:
@@ -39,11 +39,11 @@ def decide(state: FarmState, now: float) -> Iterator[ev.Event]:
         yield ev.WorkerSetAside(job.job_id, now, worker_id, f"it failed {count} times on images that others rendered")
     while state.lost:
         key, reason = next(iter(state.lost.items()))
-        yield ev.AttemptEnded(key.job_id, now, key.number, AttemptState.ABANDONED, reason)
+        yield attempt_ended(state.attempt(key), now, AttemptState.ABANDONED, reason)
     while state.beaten:
         key = next(iter(state.beaten))
         reason = "another worker was first with the last of its images"
-        yield ev.AttemptEnded(key.job_id, now, key.number, AttemptState.CANCELLED, reason)
+        yield attempt_ended(state.attempt(key), now, AttemptState.CANCELLED, reason)
     while state.settled:
         yield _job_end(state.jobs[next(iter(state.settled))], now)
     due = due_time(state)
@@ -81,6 +81,7 @@ def _job_end(job: LiveJob, now: float) -> ev.JobEnded:
         failed_count=job.failed_count,
         start_time=job.start_time,
         next_attempt_number=job.next_attempt_number,
+        losses=tuple(job.losses),
     )
 
 
@@ -195,4 +196,22 @@ def _attempt_end(state: FarmState, worker_id: str, report: AttemptReport, now: f
             message=f"The renderer died {crashes} times over this image, last: {report.reason}",
             is_final=True,
         )
-    yield ev.AttemptEnded(job.job_id, now, report.key.number, report.state, report.reason, culprit)
+    yield attempt_ended(attempt, now, report.state, report.reason, culprit)
+
+
+def attempt_ended(
+    attempt: Attempt, now: float, state: AttemptState, reason: str, index: int | None = None
+) -> ev.AttemptEnded:
+    """The end of an attempt; arguments as the event's fields."""
+    started = attempt.started
+    return ev.AttemptEnded(
+        job_id=started.job_id,
+        time=now,
+        number=started.number,
+        state=state,
+        reason=reason,
+        index=index,
+        worker_id=started.worker_id,
+        first_index=started.first_index,
+        image_count=started.image_count,
+    )

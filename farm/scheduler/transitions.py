@@ -8,7 +8,7 @@ it was: what a late result or a foolish command would change is decided here, an
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from farm.domain import AttemptKey, JobState
+from farm.domain import AttemptKey, AttemptState, JobState
 from farm.errors import StaleAttemptError, WrongStateError
 from farm.scheduler import blame
 from farm.scheduler import events as ev
@@ -198,6 +198,8 @@ def _attempt_ended(state: FarmState, event: ev.AttemptEnded) -> None:
         following.since = max(following.since, event.time)
     state.lost.pop(attempt.key, None)
     state.beaten.pop(attempt.key, None)
+    if event.state is not AttemptState.SUCCEEDED:
+        blame.note_loss(job, attempt.started, event)
     index_job(state, job)
     index_worker(state, worker)
 
@@ -390,6 +392,7 @@ _HANDLERS: dict[type, Callable[[FarmState, Any], None]] = {
     ev.ModelsResident: _models_resident,
     ev.StageBegun: _stage_begun,
     ev.StepDone: _step_done,
+    ev.ResultRefused: lambda state, event: blame.note_refusal(state.job(event.job_id), event),
     ev.ClockJumped: _clock_jumped,
     ev.Planned: _planned,
 }

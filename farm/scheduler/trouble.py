@@ -43,7 +43,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """An attempt that ended without having settled its images, or a result that came too late to count.
+    """An attempt that ended without having settled its images.
 
     Attributes:
         time: When.
@@ -53,6 +53,7 @@ class Loss:
         image_count: Images of its run.
         state: ABANDONED or CANCELLED.
         reason: Why, in words.
+        refused: Images of it that its worker delivered when it no longer counted.
     """
 
     time: float
@@ -62,3 +63,4 @@ class Loss:
     image_count: int
     state: AttemptState
     reason: str
+    refused: int = 0

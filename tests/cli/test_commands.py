@@ -146,6 +146,9 @@ def test_a_running_job_is_paused_explained_resumed_and_cancelled(
         code, out, _ = run("watch", name)
         assert code == 1
         assert "cancelled" in out
+        lost = json.loads(run("explain", name, "--json")[1])["lost_attempts"]
+        assert {attempt["worker"] for attempt in lost} == {"workers/local"}
+        assert f"{len(lost)} attempts were lost" in run("explain", name)[1]
 
 
 def test_pulling_again_keeps_what_is_there(run: Run, tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ import pytest
 from farm.coordinator.journal import Journal
 from farm.coordinator.journal_file import MIGRATIONS, decode_spec, encode_spec
 from farm.coordinator.journal_reader import JournalReader
-from farm.domain import ImageSpec, ImageState, JobState
+from farm.domain import AttemptState, ImageSpec, ImageState, JobState
 from farm.errors import JournalError
 from farm.scheduler import events as ev
 from farm.scheduler.state import FarmState
 from farm.scheduler.transitions import apply
+from farm.scheduler.trouble import Loss
 from tests.builders import attempt_started, image_committed, job_opened
 
 
@@ -39,6 +40,7 @@ def job_ended(job_id: str = "j") -> ev.JobEnded:
         failed_count=0,
         start_time=1.0,
         next_attempt_number=2,
+        losses=(Loss(2.0, 1, "w", 0, 4, AttemptState.ABANDONED, "its worker fell silent"),),
     )
 
 

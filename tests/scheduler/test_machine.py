@@ -272,7 +272,16 @@ def _tasks(job: LiveJob) -> list[set[int]]:
 
 def _durable(job: LiveJob) -> object:
     tasks = {number: (sorted(a.task.remaining), a.started) for number, a in job.attempts.items()}
-    return (job.state, job.pending, job.succeeded_count, job.failed_count, job.troubles, job.standings, tasks)
+    return (
+        job.state,
+        job.pending,
+        job.succeeded_count,
+        job.failed_count,
+        job.troubles,
+        job.standings,
+        job.losses,
+        tasks,
+    )
 
 
 TestScheduler = SchedulerMachine.TestCase
