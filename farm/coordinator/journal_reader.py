@@ -190,7 +190,7 @@ def _job_row(row: tuple[object, ...]) -> JobRow:
         image_count,  # type: ignore[arg-type]
         create_time,  # type: ignore[arg-type]
         JobState(state) if state else None,
-        *(*rest, msgspec.json.decode(losses, type=tuple[Loss, ...])),  # type: ignore[arg-type, call-overload]
+        *(*rest, msgspec.json.decode(losses, type=tuple[Loss, ...])),  # type: ignore[call-overload]
     )
 
 
