@@ -97,7 +97,7 @@ class PrewarmModelRequest(_message.Message):
     """Required. "models/{model}"."""
     @_builtins.property
     def workers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """"workers/{worker}". Empty: every worker that has the model."""
+        """"workers/{worker}". Empty: every worker that can render with the model now."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class PrewarmModelResponse(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def workers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The workers that were told."""
+        """The workers that load the model, or will when they have nothing to render. "workers/{worker}"."""
 
     def __init__(
         self,

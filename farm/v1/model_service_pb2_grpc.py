@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """Shows the models of the farm.
+    """Shows the models of the farm, and has them loaded.
     """
 
     def __init__(self, channel):
@@ -54,7 +54,7 @@ class ModelServiceStub:
 
 
 class ModelServiceServicer:
-    """Shows the models of the farm.
+    """Shows the models of the farm, and has them loaded.
     """
 
     def GetModel(self, request, context):
@@ -72,7 +72,11 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PrewarmModel(self, request, context):
-        """Loads a model on workers ahead of its jobs.
+        """Has workers load a model ahead of its jobs, so that the first image need not wait for that; each does when it has
+        nothing to render, and keeps the model until it needs another. Answers at once: `Worker.resident_models` tells when
+        it is loaded. A restart of the coordinator forgets what a worker was not told yet.
+        NOT_FOUND: no such model or worker. FAILED_PRECONDITION: a worker that was named is offline or draining, or cannot
+        render with the model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,7 +109,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Shows the models of the farm.
+    """Shows the models of the farm, and has them loaded.
     """
 
     @staticmethod

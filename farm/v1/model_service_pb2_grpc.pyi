@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelServiceStub:
-    """Shows the models of the farm."""
+    """Shows the models of the farm, and has them loaded."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,11 +39,16 @@ class ModelServiceStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
     """Lists models by name."""
     PrewarmModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.PrewarmModelRequest, _model_service_pb2.PrewarmModelResponse]
-    """Loads a model on workers ahead of its jobs."""
+    """Has workers load a model ahead of its jobs, so that the first image need not wait for that; each does when it has
+    nothing to render, and keeps the model until it needs another. Answers at once: `Worker.resident_models` tells when
+    it is loaded. A restart of the coordinator forgets what a worker was not told yet.
+    NOT_FOUND: no such model or worker. FAILED_PRECONDITION: a worker that was named is offline or draining, or cannot
+    render with the model.
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """Shows the models of the farm."""
+    """Shows the models of the farm, and has them loaded."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_pb2.Model]  # type: ignore[assignment]
@@ -51,10 +56,15 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists models by name."""
     PrewarmModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.PrewarmModelRequest, _model_service_pb2.PrewarmModelResponse]  # type: ignore[assignment]
-    """Loads a model on workers ahead of its jobs."""
+    """Has workers load a model ahead of its jobs, so that the first image need not wait for that; each does when it has
+    nothing to render, and keeps the model until it needs another. Answers at once: `Worker.resident_models` tells when
+    it is loaded. A restart of the coordinator forgets what a worker was not told yet.
+    NOT_FOUND: no such model or worker. FAILED_PRECONDITION: a worker that was named is offline or draining, or cannot
+    render with the model.
+    """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Shows the models of the farm."""
+    """Shows the models of the farm, and has them loaded."""
 
     @_abc_1.abstractmethod
     def GetModel(
@@ -78,6 +88,11 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.PrewarmModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.PrewarmModelResponse, _abc.Awaitable[_model_service_pb2.PrewarmModelResponse]]:
-        """Loads a model on workers ahead of its jobs."""
+        """Has workers load a model ahead of its jobs, so that the first image need not wait for that; each does when it has
+        nothing to render, and keeps the model until it needs another. Answers at once: `Worker.resident_models` tells when
+        it is loaded. A restart of the coordinator forgets what a worker was not told yet.
+        NOT_FOUND: no such model or worker. FAILED_PRECONDITION: a worker that was named is offline or draining, or cannot
+        render with the model.
+        """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
