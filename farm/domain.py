@@ -387,7 +387,7 @@ class Assignment:
         model: Name of the model.
         model_digest: Digest of the model variant.
         compute_unit: Processors to use.
-        images: Index and spec of each image, in order.
+        images: Index and spec of each image, in order. Without any, the model is loaded and that is all.
     """
 
     key: AttemptKey

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-import grpc
-
 from farm.api import codec
 from farm.api.interceptor import Context
 from farm.api.paging import page_by_name
+from farm.coordinator.coordinator import Coordinator
 from farm.domain import Model
 from farm.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc
 
@@ -24,10 +23,11 @@ class ModelSource(Protocol):
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """Translates between `farm.v1.ModelService` and the catalogue (on a thread, since it reads folders)."""
+    """Translates between `farm.v1.ModelService`, the coordinator and the catalogue (on a thread: it reads folders)."""
 
-    def __init__(self, catalogue: ModelSource) -> None:
+    def __init__(self, catalogue: ModelSource, coordinator: Coordinator) -> None:
         self._catalogue = catalogue
+        self._coordinator = coordinator
 
     async def GetModel(self, request: model_service_pb2.GetModelRequest, context: Context) -> model_pb2.Model:
         name = codec.resource_id(request.name, "models")
@@ -45,7 +45,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     async def PrewarmModel(
         self, request: model_service_pb2.PrewarmModelRequest, context: Context
     ) -> model_service_pb2.PrewarmModelResponse:
-        await context.abort(
-            grpc.StatusCode.UNIMPLEMENTED,
-            "This version loads a model with its first image; it cannot be told to load one ahead.",
-        )
+        name = codec.resource_id(request.name, "models")
+        workers = [codec.resource_id(worker, "workers", "workers") for worker in request.workers]
+        told = await self._coordinator.prewarm_model(name, workers)
+        return model_service_pb2.PrewarmModelResponse(workers=[f"workers/{worker}" for worker in told])

@@ -61,7 +61,7 @@ class Server:
         server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(JobService(coordinator), server)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(coordinator), server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(catalogue), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(catalogue, coordinator), server)
         health_servicer = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
         reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -35,7 +35,7 @@ COMMANDS = {
     "worker": ("farm.cli.worker:worker", "Run a worker on this machine, for a coordinator with --engine ray."),
     "probe": ("farm.cli.probe:probe", "Print what this machine is and what its chip favours."),
     "simulate": ("farm.cli.simulate:simulate", "Try a fleet and a workload in virtual time."),
-    "models": ("farm.cli.models:models", "List the models that can be rendered with."),
+    "models": ("farm.cli.models:models", "List the models that can be rendered with, or have one loaded."),
 }
 """Each command, where it lives, and what it does. They are loaded when they are used, so that help comes at once."""
 

@@ -8,11 +8,14 @@ from farm.client import Client
 from farm.v1 import job_pb2, model_pb2
 
 
-@click.command(epilog="Example: farm models --json")
+@click.group(invoke_without_command=True, epilog="Examples: farm models --json, farm models prewarm shapes")
 @address_option
 @json_option
-def models(address: str, as_json: bool) -> None:
-    """List the models that can be rendered with, and what they do if not told otherwise."""
+@click.pass_context
+def models(context: click.Context, address: str, as_json: bool) -> None:
+    """List the models that can be rendered with, and what they do if not told otherwise; or have one loaded."""
+    if context.invoked_subcommand is not None:
+        return
     with Client(address) as client:
         listed = list(client.models())
     if as_json:
@@ -25,6 +28,27 @@ def models(address: str, as_json: bool) -> None:
     )
     for model in listed:
         console().print(f"\nSamplers of {short_id(model.name)}: {', '.join(model.samplers)}")
+
+
+@models.command(epilog="Example: farm models prewarm shapes --worker studio-3")
+@click.argument("model")
+@click.option("--worker", "workers", multiple=True, help="Only on this worker; may be given several times.")
+@address_option
+@json_option
+def prewarm(model: str, workers: tuple[str, ...], address: str, as_json: bool) -> None:
+    """Have workers load MODEL ahead of its jobs, so that the first image need not wait for it.
+
+    Each loads it when it has nothing to render, and keeps it until it needs another. `farm workers --json` names the
+    models that are loaded on each.
+    """
+    with Client(address) as client:
+        told = client.prewarm(model, workers)
+    if as_json:
+        print_json({"workers": told})
+    elif told:
+        click.echo(f"Loading {model} as soon as they have nothing to render: {', '.join(map(short_id, told))}")
+    else:
+        click.echo(f"No worker that is there can render with {model}.")
 
 
 def _row(model: model_pb2.Model) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from farm.client.shared import (
     get_job_request,
     list_jobs_request,
     outgoing,
+    prewarm_request,
 )
 from farm.connection import AsyncConnection
 from farm.domain import ImageSpec, ImageState, JobState, Pin
@@ -118,6 +119,11 @@ class AsyncClient:
         async for page in self._connection.pages(self._connection.models.ListModels, request):
             for model in page.models:
                 yield model
+
+    async def prewarm(self, model: str, workers: Iterable[str] = ()) -> list[str]:
+        """Has workers load a model when they have nothing to render, as `Client.prewarm` does; gives their names."""
+        request = prewarm_request(model, workers)
+        return list((await self._connection.call(self._connection.models.PrewarmModel, request)).workers)
 
 
 class AsyncJob(KnownJob):

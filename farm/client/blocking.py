@@ -25,6 +25,7 @@ from farm.client.shared import (
     get_job_request,
     list_jobs_request,
     outgoing,
+    prewarm_request,
 )
 from farm.connection import Connection
 from farm.domain import ImageSpec, ImageState, JobState, Pin
@@ -129,6 +130,21 @@ class Client:
         request = model_service_pb2.ListModelsRequest(page_size=PAGE_SIZE)
         for page in self._connection.pages(self._connection.models.ListModels, request):
             yield from page.models
+
+    def prewarm(self, model: str, workers: Iterable[str] = ()) -> list[str]:
+        """Has workers load a model when they have nothing to render; gives their names.
+
+        Args:
+            model: Its name, with or without "models/".
+            workers: Who is to, with or without "workers/"; if empty, whoever can render with it now.
+
+        Raises:
+            ModelNotFoundError: The farm has no such model.
+            WorkerNotFoundError: A worker has never joined.
+            WrongStateError: A worker that was named is not there, is drained, or cannot render with the model.
+        """
+        request = prewarm_request(model, workers)
+        return list(self._connection.call(self._connection.models.PrewarmModel, request).workers)
 
 
 class Job(KnownJob):

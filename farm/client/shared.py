@@ -12,7 +12,7 @@ from farm.api.address import DEFAULT_ADDRESS, check_written
 from farm.api.requests import Outgoing, image_spec_message
 from farm.domain import ImageSpec, ImageState, JobState, Pin
 from farm.errors import ImageNotFoundError
-from farm.v1 import job_pb2, job_service_pb2
+from farm.v1 import job_pb2, job_service_pb2, model_service_pb2
 
 PATIENCE_SECONDS = 60.0
 PAGE_SIZE = 1000
@@ -98,6 +98,14 @@ def get_job_request(name: str) -> job_service_pb2.GetJobRequest:
         return job_service_pb2.GetJobRequest(name=name if "/" in name else f"jobs/{name}")
     except (TypeError, ValueError):  # not text, or not Unicode
         raise codec.invalid("name", f'is {ascii(name)[:50]}; it must have the form "jobs/..."') from None
+
+
+def prewarm_request(model: str, workers: Iterable[str]) -> model_service_pb2.PrewarmModelRequest:
+    """Asks workers to load a model; names with or without their collections."""
+    return model_service_pb2.PrewarmModelRequest(
+        name=model if "/" in model else f"models/{model}",
+        workers=[worker if "/" in worker else f"workers/{worker}" for worker in workers],
+    )
 
 
 def list_jobs_request(states: Iterable[JobState], submitter: str) -> job_service_pb2.ListJobsRequest:

@@ -20,6 +20,7 @@ from farm.coordinator.dispatcher import Dispatcher
 from farm.coordinator.engine import Engine
 from farm.coordinator.journal_reader import JobRow
 from farm.coordinator.loop import Change, Loop
+from farm.coordinator.prewarming import Prewarming
 from farm.coordinator.storage import Storage
 from farm.coordinator.submission import Request, Submission
 from farm.coordinator.views import Explanation, ImageView, JobView, WatchEvent, WorkerView
@@ -110,7 +111,8 @@ class Coordinator:
         async def read_entries(job_id: str, first_index: int, count: int) -> list[ImageSpec]:
             return await self._storage.read(self._storage.reader.entries, job_id, first_index, count)
 
-        dispatcher = Dispatcher(self._loop, self._state, engine, self._storage.artifacts, read_entries)
+        self._prewarming = prewarming = Prewarming(self._loop, self._state, engine)
+        dispatcher = Dispatcher(self._loop, self._state, engine, self._storage.artifacts, prewarming, read_entries)
         self._loop.observe(dispatcher.act)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -370,6 +372,10 @@ class Coordinator:
         await self.worker(worker_id)
         await self._loop.post(lambda _, time: (ev.WorkerUndrained(worker_id, time),))
         return await self.worker(worker_id)
+
+    async def prewarm_model(self, name: str, worker_ids: Sequence[str]) -> list[str]:
+        """Has workers load a model ahead, as `Prewarming.order` says. Raises `ModelNotFoundError`, too."""
+        return await self._prewarming.order(await asyncio.to_thread(self._models.get, name), worker_ids)
 
     async def _row(self, job_id: str) -> JobRow:
         row = await self._storage.read(self._storage.reader.job, job_id)

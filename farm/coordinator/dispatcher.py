@@ -15,6 +15,7 @@ from farm.coordinator.artifacts import ArtifactStore, Stored
 from farm.coordinator.engine import Deaf, Engine, EngineMessage, Heartbeat, Joined, Left, Reported
 from farm.coordinator.inspection import defect
 from farm.coordinator.loop import Change, Happened, Loop
+from farm.coordinator.prewarming import Prewarming, is_prewarm
 from farm.domain import Assignment, AttemptKey, AttemptState, ImageSpec, resolve
 from farm.errors import StaleAttemptError
 from farm.reports import AttemptReport, ImageFailureReport, ImageReport
@@ -43,16 +44,24 @@ class Dispatcher:
         state: The loop's state, looked at between two turns.
         engine: Reaches the workers.
         artifacts: Takes the images.
+        prewarming: Hears of the models that workers load ahead.
         read_entries: Reads the prompts.
     """
 
     def __init__(
-        self, loop: Loop, state: FarmState, engine: Engine, artifacts: ArtifactStore, read_entries: ReadEntries
+        self,
+        loop: Loop,
+        state: FarmState,
+        engine: Engine,
+        artifacts: ArtifactStore,
+        prewarming: Prewarming,
+        read_entries: ReadEntries,
     ) -> None:
         self._loop = loop
         self._state = state
         self._engine = engine
         self._artifacts = artifacts
+        self._prewarming = prewarming
         self._read_entries = read_entries
         self._arrivals: asyncio.Queue[Reported] = asyncio.Queue()
         self._departures: asyncio.Queue[ev.AttemptStarted] = asyncio.Queue()
@@ -83,6 +92,7 @@ class Dispatcher:
                     self._engine.cancel(event.worker_id, key)
             elif isinstance(event, ev.WorkerJoined):
                 self._fence(event)
+        self._prewarming.act()
 
     def _stop_if_sent(self, key: AttemptKey) -> None:
         worker_id = self._sent.pop(key, None)
@@ -99,7 +109,7 @@ class Dispatcher:
         for key in event.attempts:
             if key in self._state.workers[event.worker_id].attempts:
                 self._sent[key] = event.worker_id
-            else:
+            elif not is_prewarm(key):
                 self._engine.cancel(event.worker_id, key)
 
     async def _carry_out(self) -> None:
@@ -136,6 +146,8 @@ class Dispatcher:
                 self._post(lambda _, now: (ev.WorkerSeen(worker_id, now),))
             case Deaf(heard):
                 self._post(lambda _, now: (ev.ClockJumped(now, heard),))
+            case Reported() if self._prewarming.hear(message):
+                self._acknowledge(message)
             case Reported(_, ImageReport() | ImageFailureReport() | AttemptReport()):
                 self._arrivals.put_nowait(message)
             case Reported(worker_id, report):

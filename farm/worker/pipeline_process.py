@@ -111,14 +111,18 @@ class PipelineProcess:
             self._render_all(assignment)
         except WithdrawnError as withdrawn:
             end = withdrawn.end
+        except _NotLoadedError as error:
+            end = AttemptReport(assignment.key, AttemptState.ABANDONED, str(error))
         self._delivery.put(end)
 
     def _render_all(self, assignment: Assignment) -> None:
         try:
             variant, pipeline = self._pipeline(assignment)
-        except Exception as error:  # noqa: BLE001 - a model that does not load must not cost other models the process
+        except Exception as error:  # a model that does not load must not cost other models the process
             for index, _ in assignment.images:
                 self._delivery.put(failure(assignment.key, index, error))
+            if not assignment.images:
+                raise _NotLoadedError(f"the model could not be loaded ({error})") from error
             return
         provenance = self._provenance(variant, assignment.compute_unit)
         for index, spec in assignment.images:
@@ -196,6 +200,10 @@ class PipelineProcess:
             chip_class=self._settings.chip_class,
             versions={**self._settings.runtime.versions, "farm": self._settings.version},
         )
+
+
+class _NotLoadedError(Exception):
+    """The model that was to be loaded ahead, without an image that could say so, was not."""
 
 
 def _why_not(lock: DeviceLock) -> str:

@@ -73,7 +73,6 @@ EXPECTED = {
 }
 ALSO_EXPECTED = {
     "WatchJob": {grpc.StatusCode.DEADLINE_EXCEEDED},  # a paused job does not end
-    "PrewarmModel": {grpc.StatusCode.UNIMPLEMENTED},
 }
 SECONDS = 30.0
 WATCH_SECONDS = 0.05

@@ -12,6 +12,7 @@ import pytest
 from farm.cli.main import COMMANDS
 from farm.domain import SAMPLERS
 from tests.cli.conftest import Run
+from tests.cli.processes import eventually
 from tests.running_farm import running_farm
 
 
@@ -215,6 +216,17 @@ def test_workers_and_models_are_listed_for_people_and_for_programs(run: Run) -> 
     assert "64x64" in listed
     assert all(sampler in listed for sampler in SAMPLERS)
     assert json.loads(run("models", "--json")[1])[0]["name"] == "models/shapes"
+
+
+def test_a_model_is_loaded_ahead_on_the_workers_that_can_and_others_say_why_not(run: Run) -> None:
+    assert "local" in run("models", "prewarm", "shapes")[1]
+    assert json.loads(run("models", "prewarm", "shapes", "--worker", "local", "--json")[1]) == {
+        "workers": ["workers/local"]
+    }
+    assert eventually(lambda: json.loads(run("workers", "--json")[1])[0]["resident_models"] == ["models/shapes"])
+    code, _, err = run("models", "prewarm", "shapes", "--worker", "nobody")
+    assert (code, 'No worker "nobody"' in err) == (1, True)
+    assert "no-model" in run("models", "prewarm", "no-model")[2]
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from farm.coordinator.engine import Heartbeat, Joined, Reported
 from farm.diffusion.png import read_provenance
 from farm.domain import AttemptState
-from farm.reports import AttemptReport, ImageReport, StageReport, StepReport
+from farm.reports import AttemptReport, ImageReport, ResidencyReport, StageReport, StepReport
 from tests.coordinator.engine_rigs import SECONDS_PER_IMAGE, Rig, joined, local_rig, ray_rig
 from tests.worker.builders import assignment
 
@@ -83,6 +84,14 @@ def test_a_released_attempt_finishes_its_image_and_gives_the_rest_back(rig: Rig)
     rig.call(rig.engine.release, rig.workers[0], given.key)
     assert rig.end_of(given.key).state is AttemptState.ABANDONED
     assert 1 <= len(rig.images_of(given.key)) < 50
+
+
+def test_an_assignment_without_images_loads_its_model_and_ends(rig: Rig) -> None:
+    given, seen = replace(assignment(55), images=()), len(rig.messages)
+    rig.call(rig.engine.assign, rig.workers[0], given)
+    assert rig.end_of(given.key).state is AttemptState.SUCCEEDED
+    rig.wait_for(Reported, lambda m: m.report == ResidencyReport((given.model,)), after=seen)
+    assert rig.images_of(given.key) == []
 
 
 def test_every_worker_is_heard_of_at_least_twice_in_a_lease(rig: Rig) -> None:

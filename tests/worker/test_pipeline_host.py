@@ -50,6 +50,23 @@ def child_pid(locks: Path) -> int:
     return holder.pid
 
 
+def test_an_assignment_without_images_loads_the_model_and_the_next_one_need_not() -> None:
+    with scripted_host() as (host, reports):
+        host.render(dataclasses.replace(assignment(1), images=()))
+        assert reports.end_of(1).state is AttemptState.SUCCEEDED
+        assert ResidencyReport(("scripted",)) in reports.seen
+        loaded = len(reports.seen)
+        assert_renders(host, reports, 2)
+        assert not any(isinstance(r, StageReport) and r.stage is Stage.LOAD for r in reports.seen[loaded:])
+
+
+def test_a_model_that_cannot_be_loaded_ahead_says_why() -> None:
+    with scripted_host(pipeline="broken") as (host, reports):
+        host.render(dataclasses.replace(assignment(1), images=()))
+        end = reports.end_of(1)
+        assert (end.state, "weight.bin is cut short" in end.reason) == (AttemptState.ABANDONED, True)
+
+
 def test_an_attempt_is_told_from_its_first_stage_to_its_end() -> None:
     with scripted_host() as (host, reports):
         host.render(assignment(1, "", "", steps=2))
