@@ -5,6 +5,7 @@ name holds the attempt's number, so a late attempt can never overwrite the file 
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -14,6 +15,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from farm.coordinator.reserve import reserve_bytes
 
 FILES_PER_FOLDER = 1000
 """A folder with a million files is slow to list everywhere."""
@@ -59,10 +62,15 @@ class ArtifactStore:
         for folder in folders:
             if not folder.is_dir():
                 _make_folder(folder)
-        stored = list(self._pool.map(_write, files))
+        stored = list(self._pool.map(self._write, files))
         for folder in folders:
             _flush_folder(folder)
         return stored
+
+    def _write(self, file: tuple[Path, bytes]) -> Stored | OSError:
+        if self.room()[0] < reserve_bytes(self._root):
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return _write(*file)
 
     def remove(self, path: Path) -> None:
         """Removes a file whose result does not count."""
@@ -114,8 +122,7 @@ class ArtifactStore:
         self._pool.shutdown()
 
 
-def _write(file: tuple[Path, bytes]) -> Stored | OSError:
-    path, content = file
+def _write(path: Path, content: bytes) -> Stored | OSError:
     temporary = path.with_suffix(".part")
     try:
         with temporary.open("wb") as stream:

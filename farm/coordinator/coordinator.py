@@ -70,7 +70,7 @@ class Coordinator:
         self._arriving: set[str] = set()
         # Retrying and deleting a job that has ended read the journal first; one at a time, so they see each other.
         self._reviving = asyncio.Lock()
-        self._disk = DiskGuard(loop, storage.artifacts)
+        self._disk = DiskGuard(loop, storage)
         loop.observe(chronicle.observe)
         loop.observe(self._bulletin.publish)
 

@@ -1,11 +1,15 @@
-"""Keeps the disk from running full: pauses all jobs while room is short, and resumes them when there is some again."""
+"""Keeps the disk from running full: pauses all jobs while room is short, and resumes them when there is some again.
+
+A disk that another program fills at once leaves the journal its reserve (`reserve.py`): the pause is written with that,
+and the reserve is made anew before the jobs go on.
+"""
 
 import asyncio
 from collections.abc import Iterator
 from functools import partial
 
-from farm.coordinator.artifacts import ArtifactStore
 from farm.coordinator.loop import Loop
+from farm.coordinator.storage import Storage
 from farm.domain import JobState
 from farm.scheduler import events as ev
 from farm.scheduler.state import FarmState
@@ -24,12 +28,12 @@ class DiskGuard:
 
     Args:
         loop: Pauses and resumes.
-        artifacts: Knows the disk.
+        storage: Knows the disk.
     """
 
-    def __init__(self, loop: Loop, artifacts: ArtifactStore) -> None:
+    def __init__(self, loop: Loop, storage: Storage) -> None:
         self._loop = loop
-        self._artifacts = artifacts
+        self._storage = storage
 
     async def run(self) -> None:
         """Guards until cancelled."""
@@ -37,6 +41,8 @@ class DiskGuard:
             if (shortage := self.shortage()) is not None:
                 await self._loop.post(partial(_pause, reason=shortage))
             elif self.has_room_again():
+                if not self._storage.journal.reserve.is_held:
+                    await self._storage.write(self._storage.journal.reserve.hold)
                 await self._loop.post(_resume)
             await asyncio.sleep(PERIOD_SECONDS)
 
@@ -56,7 +62,7 @@ class DiskGuard:
         return free >= 1.2 * reserve
 
     def _room(self) -> tuple[int, int]:
-        free, total = self._artifacts.room()
+        free, total = self._storage.artifacts.room()
         return free, min(RESERVE_BYTES, int(total * RESERVE_SHARE))
 
 

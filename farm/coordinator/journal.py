@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from farm.coordinator.journal_file import MIGRATIONS, Connection, migrate
+from farm.coordinator.reserve import Reserve
 from farm.errors import DiskFullError, JournalError
 from farm.scheduler import events as ev
 
@@ -22,11 +23,15 @@ class Journal:
         path: The file; made if it is not there.
         migrations: Scripts up to this software's version.
 
+    Attributes:
+        reserve: Room beside the file, given up rather than not to write what happened.
+
     Raises:
         JournalError: The file is no journal, or was written by a newer version of the farm.
     """
 
     def __init__(self, path: Path, migrations: Sequence[str] = MIGRATIONS) -> None:
+        self.reserve = Reserve(path.with_suffix(".reserve"))
         try:
             self._connection = Connection(path)
             migrate(self._connection, path, migrations)
@@ -48,14 +53,17 @@ class Journal:
             DiskFullError: There is no room; nothing was written, and the same call may be made again.
         """
         try:
-            with self._connection.transaction() as sql:
-                for sequence, event in events:
-                    _WRITERS.get(type(event), _write_event)(sql, sequence, event)
-                sql.execute("UPDATE counters SET value = ? WHERE name = 'sequence'", (events[-1][0],))
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                raise DiskFullError("There is no room on the disk for the journal.") from error
-            raise
+            self._append(events)
+        except DiskFullError:
+            if not self.reserve.release():
+                raise
+            self._append(events)
+
+    def _append(self, events: Sequence[Sequenced]) -> None:
+        with self._connection.transaction() as sql:
+            for sequence, event in events:
+                _WRITERS.get(type(event), _write_event)(sql, sequence, event)
+            sql.execute("UPDATE counters SET value = ? WHERE name = 'sequence'", (events[-1][0],))
 
     def stage(self, job_id: str, request_id: str) -> None:
         """Begins a submission that nobody sees yet."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from farm.domain import ImageSpec
-from farm.errors import JournalError
+from farm.errors import DiskFullError, JournalError
 
 MIGRATIONS = (
     """
@@ -63,14 +63,23 @@ class Connection:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of the block, flushed to the disk when it ends; or, if it raises, nothing."""
-        self.sql.execute("BEGIN IMMEDIATE")
+        """All of the block, flushed to the disk when it ends; or, if it raises, nothing.
+
+        Raises:
+            DiskFullError: There is no room; nothing was written.
+        """
         try:
+            self.sql.execute("BEGIN IMMEDIATE")
             yield self.sql
-        except BaseException:
-            self.sql.execute("ROLLBACK")
+            self.sql.execute("COMMIT")
+        except BaseException as error:
+            if self.sql.in_transaction:
+                self.sql.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise DiskFullError(
+                    "There is no room on the disk for the journal. Make some, then try again."
+                ) from error
             raise
-        self.sql.execute("COMMIT")
 
 
 def migrate(connection: Connection, path: Path, migrations: Sequence[str]) -> None:

@@ -159,7 +159,7 @@ class Loop:
             ) from error
 
     async def _append(self, durable: list[Sequenced]) -> None:
-        """Writes; on a full disk the whole loop waits for room, since it may not go on before this is written."""
+        """Writes; where even the journal's reserve is used up the whole loop waits, as it may not go on before."""
         while True:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._writer, self._journal.append, durable)

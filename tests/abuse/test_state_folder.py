@@ -4,9 +4,9 @@ import os
 import shutil
 import socket
 import sqlite3
-import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from farm.domain import JobState
 from farm.errors import DiskFullError
 from tests.abuse.processes import CoordinatorProcess, coordinator, farm
 from tests.cli.processes import eventually
+from tests.disks import filled, small_disk
 
 
 def refused(state: Path, address: str = "127.0.0.1:0", before: tuple[str, ...] = ()) -> str:
@@ -79,30 +80,9 @@ def test_a_state_folder_without_permission_is_refused_by_name(tmp_path: Path, jo
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 32 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root can mount a small disk, and not in every container")
-    try:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", 32) as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
-
-
-@contextmanager
-def filled(disk: Path, leaving: int) -> Iterator[None]:
-    """Takes all of a disk but so many bytes, as another program would."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        while shutil.disk_usage(disk).free > leaving:
-            file.write(b"x" * 4096)
-    try:
-        yield
-    finally:
-        ballast.unlink()
 
 
 @contextmanager
@@ -117,9 +97,9 @@ def working(state: Path, count: int, *options: str) -> Iterator[tuple[Coordinato
         assert {image.index for image in job.images() if image.sha256} == set(range(count))
 
 
-def test_on_a_full_disk_jobs_pause_with_the_reason_and_go_on_by_themselves_when_there_is_room(small_disk: Path) -> None:
-    with working(small_disk / "state", 100) as (process, job):
-        with filled(small_disk, leaving=1 << 20), Client(process.address) as client:
+def test_on_a_full_disk_jobs_pause_with_the_reason_and_go_on_by_themselves_when_there_is_room(disk: Path) -> None:
+    with working(disk / "state", 100) as (process, job):
+        with filled(disk, leaving=1 << 20), Client(process.address) as client:
             assert eventually(lambda: job.refresh().state is JobState.PAUSED)
             assert "1 MB are kept" in job.message.reason
             assert "it goes on by itself" in job.message.reason
@@ -128,10 +108,15 @@ def test_on_a_full_disk_jobs_pause_with_the_reason_and_go_on_by_themselves_when_
         assert job.message.succeeded_count < 100
 
 
-def test_a_farm_whose_disk_was_filled_to_the_last_byte_waits_and_loses_nothing(small_disk: Path) -> None:
-    with working(small_disk / "state", 3000, "--null-renderer") as (process, _), filled(small_disk, leaving=0):
-        # Whether the journal finds room for the pause, in the blocks that it has already, is chance.
-        assert eventually(
-            lambda: any(word in process.log.read_text() for word in ("loop.waits_for_room", "job.paused"))
-        )
-        assert process.process.poll() is None
+def test_a_farm_whose_disk_was_filled_to_the_last_byte_pauses_answers_and_goes_on(disk: Path) -> None:
+    with working(disk / "state", 3000, "--null-renderer") as (process, job):
+        for _ in range(2):  # the second time shows that the reserve was made anew
+            with filled(disk, leaving=0):
+                assert eventually(lambda: job.refresh().state is JobState.PAUSED, seconds=20)
+                assert "when there is room" in job.message.reason or "it goes on by itself" in job.message.reason
+                for _ in range(20):
+                    asked = time.monotonic()
+                    job.explain()
+                    assert time.monotonic() - asked < 5.0, "a reader waits for the disk"
+                assert process.process.poll() is None
+            assert eventually(lambda: job.refresh().state is not JobState.PAUSED, seconds=20)
