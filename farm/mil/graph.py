@@ -15,6 +15,10 @@ ONNX_OPSET = 20
 """The first with Gelu; onnxruntime 1.20, the oldest that the farm allows, runs it."""
 
 
+_MAPPED_BYTES = 1 << 16
+"""Weights of more bytes are mapped where weights are; smaller ones are not worth a node that converts them."""
+
+
 class UnsupportedError(Exception):
     """Raised by a translator that cannot express what an operation asks for; the message is the reason."""
 
@@ -103,16 +107,24 @@ Translator = Callable[..., Result | Sequence[Result]]
 class Graph:
     """Collects the nodes of the graph.
 
+    Args:
+        maps_weights: Whether weights stay as they are stored, in the mapped file: the graph takes them as inputs, which
+            onnxruntime neither copies nor folds, and converts each where it is used.
+
     Attributes:
         results: Types of the outputs of the operation that is being translated, as the program declares them.
         nodes: Nodes in order.
         initializers: Constants that nodes use, by name.
+        weights: Mapped weights that nodes use, by name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, maps_weights: bool = False) -> None:
         self.results: tuple[ValueType, ...] = ()
         self.nodes: list[Any] = []
         self.initializers: dict[str, NDArray[Any]] = {}
+        self.weights: dict[str, NDArray[Any]] = {}
+        self._maps_weights = maps_weights
+        self._known: dict[str, str] = {}
         self._count = 0
 
     def node(self, kind: str, *operands: Operand, domain: str = "", **attributes: object) -> str:
@@ -152,12 +164,23 @@ class Graph:
         if isinstance(operand, str):
             return operand
         if isinstance(operand, Tensor):
-            if operand.known is not None and operand.name not in self.initializers:
-                self.initializers[operand.name] = operand.value()
-            return operand.name
+            return operand.name if operand.known is None else self._known_name(operand)
         name = self.unique("constant")
         self.initializers[name] = np.asarray(operand)
         return name
+
+    def _known_name(self, tensor: Tensor) -> str:
+        """Name under which nodes find a value that is known, which is put where they do at its first use."""
+        if tensor.name not in self._known:
+            self._known[tensor.name] = tensor.name
+            stored = tensor.stored()
+            if not (self._maps_weights and tensor.is_float and stored.nbytes > _MAPPED_BYTES):
+                self.initializers[tensor.name] = tensor.value()
+            else:
+                self.weights[tensor.name] = stored
+                if stored.dtype != np.float32:
+                    self._known[tensor.name] = cast(self, tensor.name, np.float32)
+        return self._known[tensor.name]
 
 
 def cast(g: Graph, x: Operand, dtype: type[np.generic]) -> str:

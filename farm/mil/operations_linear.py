@@ -18,7 +18,7 @@ def linear(g: Graph, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> R
     if not (x.is_float and weight.is_float):
         raise UnsupportedError("products of integers are not translated")
     if bias is None or not bias.stored().any():  # coremltools writes zeros where a layer has no bias
-        return g.node("MatMul", x, np.ascontiguousarray(weight.stored().T, np.float32))
+        return g.node("MatMul", x, g.node("Transpose", weight, perm=[1, 0]))
     # Gemm takes the weight as it is stored and adds the bias on its way; it wants one row dimension.
     rows: Operand = x if x.rank == 2 else g.node("Reshape", x, int64([-1, weight.shape[1]]))
     product = g.node("Gemm", rows, weight, bias, transB=1)

@@ -2,18 +2,18 @@
 
 All floating point becomes fp32 and all integers int32: the portable runtime stands in for Core ML where there is none,
 and fp32 is what processors without fp16 arithmetic run fast. Constants stay outside the model (protobuf ends at 2 GB)
-and are only converted when a node uses them.
+and are only converted when a node uses them; those of a big model only when the model runs.
 """
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from onnx import numpy_helper
 
 from farm.errors import PackageError, UnsupportedOperationsError
@@ -85,6 +85,11 @@ _FOLDED_ELEMENTS = 64
 _INLINE_BYTES = 1024
 """Constants up to this size are part of the model: onnxruntime infers shapes from the values of small ones."""
 
+_MAPPED_ELEMENTS = 1 << 27
+"""Programs with more elements of constants keep them in the mapped file, as they are stored. In fp32 they would fill
+half a gigabyte, and several times that while onnxruntime loads them. The price is that each is converted at each use,
+and that convolutions do without the order of weights that onnxruntime likes best."""
+
 _IR_VERSION = 9
 """ONNX file format that goes with the operator set."""
 
@@ -96,24 +101,30 @@ class Translation:
     Attributes:
         model: The model, serialized, without its large constants.
         initializers: Its large constants by name.
+        weights: Inputs of the model beside the declared ones, and the constants they are to be fed with each time.
         inputs: Declared inputs, in the order of the model's, whose names they share.
         outputs: Declared outputs with the name of the graph's value for each.
     """
 
     model: bytes
     initializers: Mapping[str, NDArray[Any]]
+    weights: Mapping[str, NDArray[Any]]
     inputs: tuple[Feature, ...]
     outputs: tuple[tuple[Feature, str], ...]
 
 
-def translate(program: Program) -> Translation:
-    """Translates a program's default function.
+def translate(program: Program, *, mapped_from: int = _MAPPED_ELEMENTS) -> Translation:
+    """Translates a program's main function.
+
+    Args:
+        program: The program.
+        mapped_from: Elements of all its constants above which its weights are mapped.
 
     Raises:
         UnsupportedOperationsError: Some of it has no translation. All of it is named.
     """
     function = program.functions[program.main]
-    translator = _Translator()
+    translator = _Translator(Graph(maps_weights=_constant_elements(function) > mapped_from))
     translator.declare(program)
     translator.run(function)
     features = {feature.name: feature for feature in program.outputs}
@@ -124,19 +135,30 @@ def translate(program: Program) -> Translation:
     graph = onnx.helper.make_graph(
         translator.graph.nodes,
         "main",
-        [_value_info(value.name, value.type) for value in function.inputs],
+        [_value_info(value.name, graph_type(value.type.dtype), value.type.shape) for value in function.inputs]
+        + [_value_info(name, array.dtype, array.shape) for name, array in translator.graph.weights.items()],
         [onnx.helper.make_empty_tensor_value_info(name) for _, name in outputs],
         [_tensor(name, array) for name, array in initializers.items()],
     )
     opsets = [onnx.helper.make_opsetid("", ONNX_OPSET)]
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
     outside = {name: array for name, array in initializers.items() if array.nbytes > _INLINE_BYTES}
-    return Translation(model.SerializeToString(), outside, program.inputs, outputs)
+    return Translation(model.SerializeToString(), outside, translator.graph.weights, program.inputs, outputs)
 
 
-def _value_info(name: str, kind: ValueType) -> Any:
-    element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(graph_type(kind.dtype)))
-    sizes = [f"{name}_{axis}" if size is None else size for axis, size in enumerate(kind.shape)]
+def _constant_elements(function: Function) -> int:
+    """Elements of a function's constants, those that are compressed as they are when expanded."""
+    return sum(
+        math.prod(size or 1 for size in value.type.shape)
+        for operation in function.operations
+        if operation.type.startswith("const")
+        for value in operation.outputs
+    )
+
+
+def _value_info(name: str, dtype: DTypeLike, shape: Sequence[int | None]) -> Any:
+    element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    sizes = [f"{name}_{axis}" if size is None else size for axis, size in enumerate(shape)]
     return onnx.helper.make_tensor_value_info(name, element, sizes)
 
 
@@ -153,8 +175,8 @@ def _tensor(name: str, array: NDArray[Any]) -> Any:
 class _Translator:
     """Walks a function and keeps what its values became."""
 
-    def __init__(self) -> None:
-        self.graph = Graph()
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
         self._values: dict[str, Tensor] = {}
         self._problems: Counter[str] = Counter()
 

@@ -100,11 +100,13 @@ class PortableModel:
                 f"does not help, the translation to ONNX is at fault.",
                 path=str(package),
             ) from error
+        self._weights = translation.weights
         self._features = {feature.name: feature for feature in translation.inputs}
         self._inputs = tensor_specs(translation.inputs)
         self._outputs = tensor_specs([feature for feature, _ in translation.outputs])
         self._output_names = [name for _, name in translation.outputs]
-        self._types = {given.name: _NUMPY_TYPES[given.type] for given in self._session.get_inputs()}
+        given = {given.name: given.type for given in self._session.get_inputs()}
+        self._types = {name: _NUMPY_TYPES[given[name]] for name in self._features}
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -120,7 +122,8 @@ class PortableModel:
         """Runs the model once; see `LoadedModel.predict`."""
         check_feeds(self._features, feeds)
         arrays = {name: self._array(name, feeds.get(name)) for name in self._features}
-        return dict(zip(self._outputs, self._session.run(self._output_names, arrays), strict=True))
+        results = self._session.run(self._output_names, {**arrays, **self._weights})
+        return dict(zip(self._outputs, results, strict=True))
 
     def _array(self, name: str, given: Array | None) -> Array:
         feature = self._features[name]

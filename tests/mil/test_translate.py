@@ -9,7 +9,7 @@ from coremltools.converters.mil import Builder as mb  # noqa: N813 - coremltools
 from farm.errors import UnsupportedOperationsError
 from farm.mil.program import read_program
 from farm.mil.translate import translate
-from farm.runtime.portable import load
+from farm.runtime.portable import PortableModel, load
 from tests.mil.cases import Array, convert
 from tests.mil.packages import save_linear
 
@@ -66,8 +66,28 @@ def test_shapes_that_are_worked_out_from_known_shapes_become_constants(tmp_path:
 def test_large_constants_stay_outside_the_model(tmp_path: Path) -> None:
     package = save_linear(tmp_path / "large.mlpackage", weight=np.ones((200, 100), np.float32))
     translation = translate(read_program(package))
-    assert [array.shape for array in translation.initializers.values()] == [(100, 200)]
+    assert [array.shape for array in translation.initializers.values()] == [(200, 100)]
     assert len(translation.model) < 2000
+
+
+@pytest.mark.parametrize("fp16", [False, True], ids=["fp32", "fp16"])
+def test_a_big_model_computes_with_weights_that_stay_in_the_mapped_file(tmp_path: Path, fp16: bool) -> None:
+    weights = [np.random.default_rng(i).standard_normal((300, 300)).astype(np.float32) / 17 for i in (1, 2)]
+    kernel = np.random.default_rng(3).standard_normal((200, 1, 20, 15)).astype(np.float32) / 17
+
+    def body(x: Any) -> Any:
+        mixed = mb.linear(x=mb.linear(x=x, weight=weights[0]), weight=weights[1], bias=np.ones(300, np.float32))
+        return mb.conv(x=mb.reshape(x=mixed, shape=[4, 1, 20, 15]), weight=kernel)
+
+    x = np.random.default_rng(4).standard_normal((4, 300)).astype(np.float32)
+    convert(body, {"x": x}, fp16=fp16).save(str(tmp_path / "big.mlpackage"))
+    program = read_program(tmp_path / "big.mlpackage")
+    mapped, copied = translate(program, mapped_from=200_000), translate(program)
+    assert sorted(array.shape for array in mapped.weights.values()) == [(200, 1, 20, 15), (300, 300), (300, 300)]
+    assert not any(array.flags.owndata or array.flags.writeable for array in mapped.weights.values())
+    assert not copied.weights
+    results = [next(iter(PortableModel(program.path, t, 1).predict({"x": x}).values())) for t in (mapped, copied)]
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-4, atol=1e-4)
 
 
 def test_an_input_may_be_an_output_and_so_may_a_constant(tmp_path: Path) -> None:
