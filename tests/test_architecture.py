@@ -43,6 +43,7 @@ ROOMS: dict[str, set[str]] = {
 LIBRARIES: dict[str, set[str]] = {
     "sqlite3": {"coordinator.journal", "coordinator.journal_file"},
     "grpc": {"api", "client", "connection", "v1"},
+    "OpenSSL": {"access.pinning"},
     "cryptography": {"access"},
     "coremltools": {"catalogue.packages", "convert", "mil", "runtime.coreml"},
     "onnx": {"mil"},

@@ -1,0 +1,101 @@
+"""How this machine's commands find the token of a farm that runs here, whichever state folder it has.
+
+While it listens, a farm leaves a plate in a private folder of its user's, named by where it can be called on this
+machine, which tells where its keys are. Only who may read those can use them.
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from farm.access.files import private_folder, read_private, write_private
+from farm.access.hosts import is_loopback, is_wildcard
+from farm.errors import AccessFilesError
+
+log = logging.getLogger(__name__)
+
+_SOCKET = "unix:"
+
+
+@dataclass(frozen=True, slots=True)
+class Doorplate:
+    """A farm that listens on this machine.
+
+    Attributes:
+        pid: Its process.
+        folder: Where its CA certificate and its local token are.
+        is_tls: Whether it speaks TLS.
+    """
+
+    pid: int
+    folder: str
+    is_tls: bool
+
+
+@contextlib.contextmanager
+def doorplate(address: str, folder: Path, *, is_tls: bool) -> Iterator[None]:
+    """Leaves a plate for a farm until the context ends. Where it cannot, commands on this machine need FARM_TOKEN.
+
+    Args:
+        address: Where the farm listens; no plate is left unless that can be called on this machine.
+        folder: Where its CA certificate and its local token are.
+        is_tls: Whether it speaks TLS.
+    """
+    path = _path(address)
+    plate = Doorplate(os.getpid(), str(folder), is_tls)
+    if path is not None:
+        try:
+            private_folder(path.parent)
+            _sweep(path.parent)
+            write_private(path, msgspec.json.encode(plate))
+        except AccessFilesError as error:
+            log.warning("access.no_doorplate address=%s error=%s", address, error)
+    try:
+        yield
+    finally:
+        if path is not None and _read(path) == plate:
+            path.unlink(missing_ok=True)
+
+
+def find_doorplate(address: str) -> Doorplate | None:
+    """The plate of the farm that is called at `address`; None if no farm of this user's listens there."""
+    path = _path(address)
+    return None if path is None else _read(path)
+
+
+def _read(path: Path) -> Doorplate | None:
+    try:
+        content = read_private(path)
+        return None if content is None else msgspec.json.decode(content, type=Doorplate)
+    except (AccessFilesError, msgspec.DecodeError):  # without it, calls need a token, and say so
+        return None
+
+
+def _path(address: str) -> Path | None:
+    """Where a farm's plate is; None for an address that is not this machine's.
+
+    The host is no part of it: a farm that listens on every address is called on loopback, too, under three names.
+    """
+    import platformdirs
+
+    folder = platformdirs.user_data_path("mac-render-farm") / "farms"
+    if address.startswith(_SOCKET):
+        return folder / quote(str(Path(address.removeprefix(_SOCKET)).absolute()), safe="")
+    host, _, port = address.rpartition(":")
+    return folder / f"port-{port}" if is_loopback(host) or is_wildcard(host) else None
+
+
+def _sweep(folder: Path) -> None:
+    """Removes the plates of farms that were killed."""
+    import psutil
+
+    for path in folder.iterdir():
+        plate = _read(path)
+        if plate is not None and not psutil.pid_exists(plate.pid):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,83 @@
+"""Channels to a farm that carry the caller's token in each call, blocking and asyncio."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import grpc
+
+from farm.access.entrance import Entrance
+from farm.api.requests import MAX_MESSAGE_BYTES
+
+AUTHORIZATION = "authorization"
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+)
+
+
+def open_channel(entrance: Entrance) -> grpc.Channel:
+    """A channel for calls that block."""
+    return cast("grpc.Channel", _Authorized(_open(grpc, entrance), entrance.token))
+
+
+def open_async_channel(entrance: Entrance) -> grpc.aio.Channel:
+    """A channel for calls on the event loop that runs now."""
+    return cast("grpc.aio.Channel", _Authorized(_open(grpc.aio, entrance), entrance.token))
+
+
+def _open(library: Any, entrance: Entrance) -> Any:
+    if entrance.authority_pem is None:
+        return library.insecure_channel(entrance.address, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(entrance.authority_pem)
+    return library.secure_channel(entrance.address, credentials, options=_OPTIONS)
+
+
+class _Authorized:
+    """What stubs need of a channel.
+
+    gRPC's own call credentials refuse a channel without TLS, also on loopback, and its asyncio interceptors change how
+    streams are cancelled.
+    """
+
+    def __init__(self, channel: Any, token: Callable[[], str | None]) -> None:
+        self._channel = channel
+        self._token = token
+        self.close = channel.close
+
+    def unary_unary(self, method: str, **options: Any) -> "_Call":
+        return _Call(self._channel.unary_unary(method, **options), self._token)
+
+    def unary_stream(self, method: str, **options: Any) -> "_Call":
+        return _Call(self._channel.unary_stream(method, **options), self._token)
+
+    def stream_unary(self, method: str, **options: Any) -> "_Call":
+        return _Call(self._channel.stream_unary(method, **options), self._token)
+
+    def stream_stream(self, method: str, **options: Any) -> "_Call":
+        return _Call(self._channel.stream_stream(method, **options), self._token)
+
+    def __enter__(self) -> "_Authorized":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class _Call:
+    """A method of a stub, which adds the token to what its caller says."""
+
+    def __init__(self, call: Any, token: Callable[[], str | None]) -> None:
+        self._call = call
+        self._token = token
+
+    def __call__(self, request: Any, *, metadata: Any = (), **options: Any) -> Any:
+        return self._call(request, metadata=self._with_token(metadata), **options)
+
+    def future(self, request: Any, *, metadata: Any = (), **options: Any) -> Any:
+        return self._call.future(request, metadata=self._with_token(metadata), **options)
+
+    def _with_token(self, metadata: Any) -> Any:
+        token = self._token()
+        return metadata if token is None else (*metadata, (AUTHORIZATION, f"Bearer {token}"))
