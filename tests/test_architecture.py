@@ -29,11 +29,12 @@ ROOMS: dict[str, set[str]] = {
     "worker": {"carrier", "child", "scratch", "reports", "runtime", "diffusion", "catalogue"},
     "coordinator": {"carrier", "child", "reports", "scheduler"},
     "v1": set(),
-    "api": {"reports", "coordinator", "v1"},
+    "api": {"access", "reports", "coordinator", "v1"},
     "batch": set(),
     "contact_sheet": set(),
-    "connection": {"api", "v1"},
-    "client": {"api", "connection", "v1", "output_folder"},
+    "channel": {"access", "api"},
+    "connection": {"access", "api", "channel", "v1"},
+    "client": {"access", "api", "connection", "v1", "output_folder"},
     "output_folder": {"api", "contact_sheet", "v1"},
 }
 """Rooms (folders and top-level modules of farm/) and the rooms each may import, beside itself and EVERYWHERE.
@@ -42,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
 
 LIBRARIES: dict[str, set[str]] = {
     "sqlite3": {"coordinator.journal", "coordinator.journal_file"},
-    "grpc": {"api", "client", "connection", "v1"},
+    "grpc": {"api", "channel", "client", "connection", "v1"},
     "OpenSSL": {"access.pinning"},
     "cryptography": {"access"},
     "coremltools": {"catalogue.packages", "convert", "mil", "runtime.coreml"},
