@@ -263,11 +263,13 @@ class ModelVariant:
         digest: "sha256:..." over the contents of its packages and tokenizer, and over `config`.
         width: Width in pixels of the images it makes.
         height: Height in pixels of the images it makes.
-        precision: Precision of its weights, "float16" or "float32".
+        precision: How its UNet's weights are stored: "float16", "float32", "palettized-6", "quantized-8", ...
         size_bytes: Bytes of its packages on disk.
-        components: Folder of each package by component: text_encoder, unet, vae_decoder, vae_encoder, ...
+        components: Folder of each package by component: text_encoder, unet, vae_decoder, vae_encoder, ... Where a UNet
+            comes in two halves, they are unet_chunk1 and unet_chunk2, and there is no unet.
         tokenizer: Folder that holds vocab.json and merges.txt.
         config: What the packages do not say of themselves.
+        functions: Name of the function that is meant, by component, where a package's default one is not.
     """
 
     model: str
@@ -280,6 +282,12 @@ class ModelVariant:
     components: Mapping[str, Path]
     tokenizer: Path
     config: DiffusionConfig
+    functions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether a part of it is a compiled model, which only Core ML on a Mac can run."""
+        return any(path.suffix == ".mlmodelc" for path in self.components.values())
 
 
 @dataclass(frozen=True, slots=True)

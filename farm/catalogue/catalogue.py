@@ -4,27 +4,33 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import platformdirs
 
 import farm
-from farm.catalogue.digests import FileDigests
-from farm.catalogue.layout import TOKENIZER_FILES, VariantFolder, find_variants
+from farm.catalogue.contents import (
+    Contents,
+    decode_contents,
+    encode_contents,
+    package_files,
+    read_contents,
+    specification_file,
+)
+from farm.catalogue.families import family_of
+from farm.catalogue.file_facts import FileFacts
+from farm.catalogue.layout import TOKENIZER_FILES
 from farm.catalogue.manifest import Manifest, read_manifest
-from farm.catalogue.packages import check_package, has_operation, input_shape, package_files
-from farm.domain import AttentionVariant, Model, ModelVariant
+from farm.catalogue.variants import VariantFolder, find_variants
+from farm.domain import DiffusionConfig, ImageSpec, Model, ModelVariant
 from farm.errors import ModelNotFoundError, PackageError
 
 BUNDLED = Path(farm.__file__).parent / "assets" / "models"
 """Models that come with the farm, in a checkout and in an installed wheel alike."""
 
 APPLICATION = "mac-render-farm"
-
-LATENT_CELL = 8
-"""Pixels along the side of one latent, in all of Stable Diffusion's autoencoders."""
 
 
 def user_models_folder() -> Path:
@@ -34,17 +40,17 @@ def user_models_folder() -> Path:
 
 
 class Catalogue:
-    """Reads model folders. Each call looks at the disk again; only the digests of unchanged files are remembered.
+    """Reads model folders. Each call looks at the disk again; of unchanged files it remembers what it found.
 
     Args:
         roots: Folders whose sub-folders are models, the most important first; by default the bundled models and the
             user's.
-        cache: File in which digests are remembered; by default in the user's cache folder.
+        cache: File in which facts about files are remembered; by default in the user's cache folder.
     """
 
     def __init__(self, roots: Sequence[Path] | None = None, cache: Path | None = None) -> None:
         self._roots = tuple(roots) if roots is not None else (BUNDLED, user_models_folder())
-        self._digests = FileDigests(cache or platformdirs.user_cache_path(APPLICATION) / "digests.json")
+        self._facts = FileFacts(cache or platformdirs.user_cache_path(APPLICATION) / "digests.json")
 
     def models(self) -> list[Model]:
         """All models that can be used, by name. Folders that are broken are left out; `problems` names them."""
@@ -91,17 +97,17 @@ class Catalogue:
         models: dict[str, Model] = {}
         problems: dict[str, PackageError] = {}
         for folder in self._folders(problems):
-            name = _model_name(folder)
+            name = model_name(folder.name)
             if name in models:
                 problems[name] = PackageError(
                     f"{folder} is passed over, since another model is called {name!r} already; rename the folder"
                 )
                 continue
             try:
-                models[name] = self._read_model(folder, name)
+                models[name] = self.read(folder, name)
             except PackageError as problem:
                 problems[name] = problem
-        self._digests.save()
+        self._facts.save()
         return models, problems
 
     def _folders(self, problems: dict[str, PackageError]) -> Iterator[Path]:
@@ -114,81 +120,95 @@ class Catalogue:
                     f"{root} cannot be read ({error.strerror}), so the models in it cannot be used; mend its rights"
                 )
 
-    def _read_model(self, folder: Path, name: str) -> Model:
-        manifest = read_manifest(folder)
+    def read(self, folder: Path, name: str = "") -> Model:
+        """Reads one model folder, wherever it lies.
+
+        Args:
+            folder: The model's folder.
+            name: What it is to be called; by default, what its folder's name comes to.
+
+        Raises:
+            PackageError: It is broken; says how.
+        """
+        name = name or model_name(folder.name)
         try:
-            variants = tuple(self._read_variant(variant, name, manifest) for variant in find_variants(folder))
+            return self._read_model(folder, name)
         except OSError as error:
             raise PackageError(
                 f"{folder} cannot be read ({error}), so its model cannot be used; mend its rights"
             ) from error
-        first = variants[0]
+
+    def _read_model(self, folder: Path, name: str) -> Model:
+        found = find_variants(folder, read_manifest(folder).variants, self._contents)
+        manifest = read_manifest(folder, family_of(found[0].unet.interface.inputs, found[0].width))
+        variants = tuple(self._variant(variant, name, manifest) for variant in found)
         return Model(
             name=name,
             display_name=manifest.display_name or folder.name,
             description=manifest.description,
             variants=variants,
-            defaults=replace(manifest.defaults, width=first.width, height=first.height),
+            defaults=_with_size(folder, variants, manifest.defaults),
         )
 
-    def _read_variant(self, found: VariantFolder, name: str, manifest: Manifest) -> ModelVariant:
-        for package in found.components.values():
-            check_package(package)
-        _check_attention(found)
-        width, height = _size(found, manifest)
+    def _variant(self, found: VariantFolder, name: str, manifest: Manifest) -> ModelVariant:
+        components = {component: part.package for component, part in found.parts.items()}
+        functions = {component: part.function for component, part in found.parts.items() if part.function}
         return ModelVariant(
             model=name,
             attention=found.attention,
-            digest=self._digest(found, manifest),
-            width=width,
-            height=height,
-            precision=manifest.precision,
+            digest=self._digest(components, functions, found.tokenizer, manifest.config),
+            width=found.width,
+            height=found.height,
+            precision=found.unet.precision,
             size_bytes=sum(
-                file.stat().st_size for package in found.components.values() for file in package_files(package)
+                file.stat().st_size for package in set(components.values()) for file in package_files(package)
             ),
-            components=found.components,
+            components=components,
             tokenizer=found.tokenizer,
             config=manifest.config,
+            functions=functions,
         )
 
-    def _digest(self, found: VariantFolder, manifest: Manifest) -> str:
+    def _contents(self, package: Path) -> Contents:
+        """What a package holds, remembered as long as the file that says it is unchanged."""
+        file = specification_file(package)
+        if not file.is_file():
+            raise PackageError(
+                f"{package} lacks {file.name}, so it is no complete compiled model; fetch it again", path=str(package)
+            )
+        return decode_contents(self._facts.recall(file, "contents", lambda _: encode_contents(read_contents(package))))
+
+    def _digest(
+        self, components: Mapping[str, Path], functions: Mapping[str, str], tokenizer: Path, config: DiffusionConfig
+    ) -> str:
         """Covers all that decides pixels: packages, tokenizer, and the numbers that the packages do not hold.
 
         A package counts under its component's name, so that renaming a model's folder or files changes nothing.
         """
-        whole = hashlib.sha256(json.dumps(asdict(manifest.config), sort_keys=True).encode())
-        files = [(f"tokenizer/{file}", found.tokenizer / file) for file in TOKENIZER_FILES]
-        for component, package in sorted(found.components.items()):
+        whole = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+        files = [(f"tokenizer/{file}", tokenizer / file) for file in TOKENIZER_FILES]
+        for component, package in sorted(components.items()):
             files += [(f"{component}/{file.relative_to(package).as_posix()}", file) for file in package_files(package)]
         for label, file in files:
-            whole.update(f"\n{label} {self._digests.of(file)}".encode())
+            whole.update(f"\n{label} {self._facts.digest(file)}".encode())
+        for component, function in sorted(functions.items()):
+            whole.update(f"\n{component} function {function}".encode())
         return f"sha256:{whole.hexdigest()}"
 
 
-def _model_name(folder: Path) -> str:
-    """The folder's name as one word in kebab case."""
-    return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")
+def model_name(text: str) -> str:
+    """A folder's or repository's name as one word in kebab case."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def _check_attention(found: VariantFolder) -> None:
-    """Compares what the folder's name promises with what the UNet holds: only split attention is made of einsums."""
-    split = found.attention is not AttentionVariant.ORIGINAL
-    if has_operation(found.components["unet"], "einsum") != split:
-        holds = "no einsum" if split else "einsums"
+def _with_size(folder: Path, variants: Sequence[ModelVariant], defaults: ImageSpec) -> ImageSpec:
+    """The defaults with a size: the one that the manifest says, or else that of the first form."""
+    sizes = [(variant.width, variant.height) for variant in variants]
+    width, height = defaults.width or sizes[0][0], defaults.height or sizes[0][1]
+    if (width, height) not in sizes:
+        made = ", ".join(f"{wide}x{high}" for wide, high in sizes)
         raise PackageError(
-            f"{found.components['unet']} lies in a folder for {found.attention.value} attention, but holds {holds}: "
-            "it would be placed on the wrong chips; move it to the folder of its own kind"
+            f"{folder} says in its model.toml that it makes images of {width}x{height}, but its packages are for "
+            f"{made}; mend width and height there, or leave them out"
         )
-
-
-def _size(found: VariantFolder, manifest: Manifest) -> tuple[int, int]:
-    """Width and height in pixels: what the manifest says, or else what the UNet's latents come to."""
-    if manifest.defaults.width is not None and manifest.defaults.height is not None:
-        return manifest.defaults.width, manifest.defaults.height
-    shape = input_shape(found.components["unet"], "sample")
-    if len(shape) != 4:
-        raise PackageError(
-            f"{found.components['unet']} declares latents of shape {shape} where (batch, channels, height, width) is "
-            "meant; convert it with a fixed size"
-        )
-    return shape[3] * LATENT_CELL, shape[2] * LATENT_CELL
+    return replace(defaults, width=width, height=height)

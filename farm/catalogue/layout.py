@@ -1,110 +1,129 @@
-"""How published model folders are laid out: one table of patterns over the paths of the packages in them."""
+"""How published model folders are laid out: one table of patterns over the paths of the packages in them.
+
+A layout only proposes which component a package is and what belongs together; what the package says of itself
+(`farm.catalogue.roles`) has the last word.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from farm.domain import AttentionVariant
-from farm.errors import PackageError
-
-REQUIRED_COMPONENTS = ("text_encoder", "unet", "vae_decoder")
-"""Without these there is no image; a vae_encoder is needed only to start from a picture."""
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 
-_COMPONENTS = "text_encoder|unet|vae_decoder|vae_encoder|safety_checker"
+SUFFIXES = (".mlpackage", ".mlmodelc")
+
+SWIFT_NAMES = {
+    "TextEncoder": "text_encoder",
+    "TextEncoder2": "text_encoder_2",
+    "Unet": "unet",
+    "UnetChunk1": "unet_chunk1",
+    "UnetChunk2": "unet_chunk2",
+    "UnetRefiner": "refiner",
+    "UnetRefinerChunk1": "refiner_chunk1",
+    "UnetRefinerChunk2": "refiner_chunk2",
+    "ControlledUnet": "control_unet",
+    "ControlledUnetChunk1": "control_unet_chunk1",
+    "ControlledUnetChunk2": "control_unet_chunk2",
+    "MultiModalDiffusionTransformer": "mmdit",
+    "VAEDecoder": "vae_decoder",
+    "VAEEncoder": "vae_encoder",
+    "SafetyChecker": "safety_checker",
+}
+"""Names of Apple's Swift package, which Mochi and Hugging Face's app take over, and the components they stand for."""
+
+PYTHON_NAMES = {name.replace("control_", "control-"): name for name in SWIFT_NAMES.values()}
+"""Names of Apple's converter, and the components they stand for."""
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+
+
+_PLACE = r"(?:(?P<place>.*)/)?"
+_SUFFIX = rf"(?:{_any_of(SUFFIXES)})"
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One way in which models are published.
+    """One way in which packages are named.
 
     Attributes:
         name: What people call it.
-        package: Matches a package's path relative to the model's folder; its groups are `attention` and `component`.
-        tokenizers: Folders that may hold vocab.json and merges.txt, the likeliest first.
+        example: A path as it is published.
+        path: Matches a package's path relative to the model's folder. Its groups are `place`, the folder of all
+            packages that belong together, and, unless the packages alone say it, `component`.
+        components: What the words that `component` matches stand for.
     """
 
     name: str
-    package: re.Pattern[str]
-    tokenizers: tuple[str, ...]
+    example: str
+    path: re.Pattern[str]
+    components: Mapping[str, str]
 
 
 LAYOUTS = (
     Layout(
-        name="packages of Apple's converter, a folder for each form of attention",
-        package=re.compile(
-            r"(?P<attention>original|split_einsum|split_einsum_v2)/packages/"
-            rf"Stable_Diffusion_version_.+_(?P<component>{_COMPONENTS})\.mlpackage"
-        ),
-        tokenizers=(".", "{attention}/packages", "{attention}/compiled", "tokenizer"),
+        name="the names of Apple's converter, with or without their prefix",
+        example="split_einsum/packages/Stable_Diffusion_version_runwayml_stable-diffusion-v1-5_unet.mlpackage",
+        path=re.compile(rf"{_PLACE}(?:[^/]*_)?(?P<component>{_any_of(PYTHON_NAMES)}){_SUFFIX}"),
+        components=PYTHON_NAMES,
     ),
+    Layout(
+        name="the names of Apple's Swift package, also behind a prefix; Mochi Diffusion's folders",
+        example="original/compiled/UnetChunk1.mlmodelc",
+        path=re.compile(rf"{_PLACE}[^/]*?(?P<component>{_any_of(SWIFT_NAMES)}){_SUFFIX}"),
+        components=SWIFT_NAMES,
+    ),
+    Layout(
+        name="a folder for each component, as in diffusers",
+        example="unet/coreml_model.mlpackage",
+        path=re.compile(rf"{_PLACE}(?P<component>{_any_of(PYTHON_NAMES)})/[^/]+{_SUFFIX}"),
+        components=PYTHON_NAMES,
+    ),
+    Layout(
+        name="any names, where the inputs and outputs of the packages tell them apart",
+        example="export/denoiser.mlpackage",
+        path=re.compile(rf"{_PLACE}[^/]+{_SUFFIX}"),
+        components={},
+    ),
+)
+
+_ATTENTION = re.compile(
+    r"(?:^|[/_])(?P<attention>original|split_einsum|split_einsum_v2)(?:_compiled|_packages)?(?=/|$)", re.IGNORECASE
 )
 
 
 @dataclass(frozen=True, slots=True)
-class VariantFolder:
-    """Where one form of a model lies.
+class Named:
+    """What the path of a package says of it.
 
     Attributes:
-        attention: What the folder's name says of its attention.
-        components: Folder of each package by component.
-        tokenizer: Folder that holds vocab.json and merges.txt.
+        layout: The layout that it is named by.
+        place: Path of the folder of all packages that belong together; "" for the model's own.
+        component: The component that its name stands for; None where its name says nothing.
     """
 
-    attention: AttentionVariant
-    components: Mapping[str, Path]
-    tokenizer: Path
+    layout: Layout
+    place: str
+    component: str | None
 
 
-def find_variants(folder: Path) -> tuple[VariantFolder, ...]:
-    """Recognises what lies in a model's folder.
+def read_path(path: str) -> Named:
+    """Reads the path of a package, relative to its model's folder and with forward slashes."""
+    return next(_readings(path))
 
-    Raises:
-        PackageError: Nothing in it is in a known layout, or a form lacks a component or the tokenizer.
-    """
-    packages = sorted(path for path in folder.rglob("*.mlpackage") if path.is_dir())
+
+def _readings(path: str) -> Iterator[Named]:
     for layout in LAYOUTS:
-        variants = _variants_in(layout, folder, packages)
-        if variants:
-            return variants
-    known = "; ".join(layout.name for layout in LAYOUTS)
-    raise PackageError(
-        f"{folder} holds no packages in a layout that the farm knows ({known}), so no model can be read from it; "
-        "put the packages into such folders, or take the folder away"
-    )
-
-
-def _variants_in(layout: Layout, folder: Path, packages: list[Path]) -> tuple[VariantFolder, ...]:
-    by_attention: dict[str, dict[str, Path]] = {}
-    for package in packages:
-        match = layout.package.fullmatch(package.relative_to(folder).as_posix())
+        match = layout.path.fullmatch(path)
         if match:
-            components = by_attention.setdefault(match["attention"], {})
-            if match["component"] in components:
-                raise PackageError(
-                    f"{package.parent} holds more than one {match['component']} package, so it is unclear which model "
-                    "is meant; keep one model in a folder"
-                )
-            components[match["component"]] = package
-    return tuple(
-        _variant(layout, folder, attention, components) for attention, components in sorted(by_attention.items())
-    )
+            word = match.groupdict().get("component")
+            yield Named(layout, match["place"] or "", layout.components[word] if word else None)
 
 
-def _variant(layout: Layout, folder: Path, attention: str, components: dict[str, Path]) -> VariantFolder:
-    missing = [component for component in REQUIRED_COMPONENTS if component not in components]
-    if missing:
-        raise PackageError(
-            f"{folder / attention} has no package for {', '.join(missing)}, so it cannot make images; "
-            "fetch or convert the model again, completely"
-        )
-    places = [folder / place.format(attention=attention) for place in layout.tokenizers]
-    for place in places:
-        if all((place / name).is_file() for name in TOKENIZER_FILES):
-            return VariantFolder(AttentionVariant(attention.upper()), components, place)
-    raise PackageError(
-        f"{folder} lacks {' and '.join(TOKENIZER_FILES)}, so prompts cannot be read; copy them from the tokenizer "
-        "folder of the model's checkpoint"
-    )
+def promised_attention(place: str) -> AttentionVariant | None:
+    """The form of attention that the folders of a place promise, for example "split_einsum/packages"; the innermost."""
+    found = list(_ATTENTION.finditer(place))
+    return AttentionVariant(found[-1]["attention"].upper()) if found else None

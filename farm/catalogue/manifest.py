@@ -2,7 +2,6 @@
 
     display_name = "Shapes"
     description = "..."
-    precision = "float16"
 
     [defaults]      # fields of domain.ImageSpec
     steps = 20
@@ -10,17 +9,23 @@
     [config]        # fields of domain.DiffusionConfig
     scaling_factor = 0.18215
 
-Every key may be left out; what is not there falls to Stable Diffusion 1.x.
+    [[variants]]    # only for folders in no known layout: every form of the model, with its packages
+    attention = "SPLIT_EINSUM"
+    tokenizer = "bpe"
+    components = { text_encoder = "clip.mlpackage", unet = "net.mlpackage", vae_decoder = "pixels.mlpackage" }
+    functions = { unet = "large" }
+
+Every key may be left out; what is not there falls to what the packages tell of the model's family.
 """
 
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from farm.domain import DiffusionConfig, ImageSpec
+from farm.domain import AttentionVariant, DiffusionConfig, ImageSpec
 from farm.errors import PackageError
 
 FILE_NAME = "model.toml"
@@ -31,9 +36,9 @@ _NUMBER = (int, float)
 _ROOT_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "display_name": str,
     "description": str,
-    "precision": str,
     "defaults": dict,
     "config": dict,
+    "variants": list,
 }
 _DEFAULT_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "negative_prompt": str,
@@ -53,11 +58,34 @@ _CONFIG_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "steps_offset": int,
     "pad_token": str,
 }
+_VARIANT_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "attention": str,
+    "tokenizer": str,
+    "components": dict,
+    "functions": dict,
+}
 _CHOICES = {
-    "precision": ("float16", "float32"),
+    "attention": tuple(variant.value for variant in AttentionVariant),
     "prediction_type": get_args(DiffusionConfig.__annotations__["prediction_type"]),
     "beta_schedule": get_args(DiffusionConfig.__annotations__["beta_schedule"]),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class VariantManifest:
+    """A form of a model, as its manifest lists it. Paths are relative to the model's folder, with forward slashes.
+
+    Attributes:
+        components: Path of each package by component.
+        functions: Function of each package that holds several, by component, if not the package's default.
+        attention: How its attention is written; None leaves it to the packages.
+        tokenizer: Folder that holds vocab.json and merges.txt; None looks for it.
+    """
+
+    components: Mapping[str, str]
+    functions: Mapping[str, str] = field(default_factory=dict)
+    attention: AttentionVariant | None = None
+    tokenizer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +95,32 @@ class Manifest:
     Attributes:
         display_name: Name for people; empty if it says none.
         description: What it is and who made it.
-        precision: Precision of its weights, "float16" or "float32".
         defaults: What an image takes where neither it nor its job says anything. Width and height may be left to the
             packages.
         config: What the packages do not say of themselves.
+        variants: Its forms; empty where the layout of the folder shows them.
     """
 
     display_name: str = ""
     description: str = ""
-    precision: str = "float16"
     defaults: ImageSpec = field(default_factory=lambda: STABLE_DIFFUSION_DEFAULTS)
     config: DiffusionConfig = field(default_factory=DiffusionConfig)
+    variants: tuple[VariantManifest, ...] = ()
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Reads a model folder's manifest; without one everything is as `Manifest()` has it.
+def read_manifest(folder: Path, family: Manifest | None = None) -> Manifest:
+    """Reads a model folder's manifest.
+
+    Args:
+        folder: The model's folder.
+        family: What holds where the manifest says nothing, or is not there; `Manifest()` if not given.
 
     Raises:
         PackageError: It is not TOML, or a key is unknown or of the wrong type. Says all that is wrong at once.
     """
-    path = folder / FILE_NAME
+    path, family = folder / FILE_NAME, family or Manifest()
     if not path.exists():
-        return Manifest()
+        return family
     try:
         root = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -96,16 +128,47 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path} cannot be read ({error}), so the model cannot be used; mend or remove it"
         ) from error
     problems = _problems("", root, _ROOT_TYPES)
-    defaults, config = root.pop("defaults", {}), root.pop("config", {})
-    if isinstance(defaults, dict) and isinstance(config, dict):
+    defaults, config, variants = root.pop("defaults", {}), root.pop("config", {}), root.pop("variants", [])
+    if isinstance(defaults, dict) and isinstance(config, dict) and isinstance(variants, list):
         problems += _problems("defaults.", defaults, _DEFAULT_TYPES) + config_problems(config)
+        problems += [problem for index, each in enumerate(variants) for problem in _variant_problems(index, each)]
     if problems:
         raise PackageError(f"{path} is not a model's manifest: {'; '.join(problems)}. Mend these keys or remove them")
     return Manifest(
         **root,
-        defaults=ImageSpec(**defaults).over(Manifest().defaults),
-        config=DiffusionConfig(**config),
+        defaults=ImageSpec(**defaults).over(family.defaults),
+        config=replace(family.config, **config),
+        variants=tuple(map(_variant, variants)),
     )
+
+
+def _variant(table: Mapping[str, Any]) -> VariantManifest:
+    return VariantManifest(**{**table, "attention": table.get("attention") and AttentionVariant(table["attention"])})
+
+
+def _variant_problems(index: int, table: object) -> list[str]:
+    prefix = f"variants[{index}]."
+    if not isinstance(table, dict):
+        return [f"{prefix[:-1]} is not a table"]
+    problems = _problems(prefix, table, _VARIANT_TYPES)
+    if problems:
+        return problems
+    if not table.get("components"):
+        return [f"{prefix}components is missing"]
+    paths = {f"components.{name}": path for name, path in table["components"].items()}
+    if "tokenizer" in table:
+        paths["tokenizer"] = table["tokenizer"]
+    problems += [
+        f"{prefix}{key} = {path!r} is not a path inside the model's folder"
+        for key, path in paths.items()
+        if not isinstance(path, str) or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+    ]
+    problems += [
+        f"{prefix}functions.{name} is not the name of a function of a component that is listed"
+        for name, function in table.get("functions", {}).items()
+        if not isinstance(function, str) or name not in table["components"]
+    ]
+    return problems
 
 
 def config_problems(config: Mapping[str, Any]) -> list[str]:
@@ -117,19 +180,25 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes a manifest that `read_manifest` gives back."""
     values = asdict(manifest)
     tables = {name: values.pop(name) for name in ("defaults", "config")}
+    variants = values.pop("variants")
     lines = _toml_lines(values)
     for name, table in tables.items():
         lines += ["", f"[{name}]", *_toml_lines(table)]
+    for variant in variants:
+        lines += ["", "[[variants]]", *_toml_lines(variant)]
     (folder / FILE_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _toml_lines(table: Mapping[str, Any]) -> list[str]:
+    return [f"{key} = {_toml_value(value)}" for key, value in table.items() if value is not None]
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml_value(key)} = {_toml_value(inner)}" for key, inner in value.items()) + "}"
+    plain = value.value if isinstance(value, AttentionVariant) else value
     # JSON and TOML write strings and numbers alike, but for the one control character that JSON lets pass.
-    return [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
-        for key, value in table.items()
-        if value is not None
-    ]
+    return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _problems(prefix: str, table: Mapping[str, Any], types: Mapping[str, type | tuple[type, ...]]) -> list[str]:

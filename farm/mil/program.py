@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from farm.errors import PackageError
+from farm.mil.compiled import is_compiled, read_compiled
+from farm.mil.features import Feature
 from farm.mil.messages import data_type_name, model_message
 from farm.mil.weights import NUMPY_TYPES, Constant, WeightFile
 
@@ -84,45 +86,6 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
-class Feature:
-    """An input or output of the model as its description declares it.
-
-    Attributes:
-        name: Its name.
-        kind: "multiArray", or another kind of feature ("image", "dictionary", ...).
-        dtype: numpy's name of the type of its elements; empty for another kind.
-        shape: Its sizes, or its default sizes where it is flexible.
-        shapes: Every shape it may have, where they are enumerated.
-        ranges: Least and greatest size of each dimension, where it is flexible; None is without limit.
-        default: Value of every element where the input is optional and not given.
-    """
-
-    name: str
-    kind: str
-    dtype: str = ""
-    shape: tuple[int, ...] = ()
-    shapes: tuple[tuple[int, ...], ...] = ()
-    ranges: tuple[tuple[int, int | None], ...] = ()
-    default: float | None = None
-
-    def takes(self, shape: tuple[int, ...]) -> bool:
-        """Whether an array of this shape may be fed."""
-        if self.shapes:
-            return shape in self.shapes or shape == self.shape
-        if self.ranges:
-            return len(shape) == len(self.ranges) and all(
-                low <= size and (high is None or size <= high)
-                for size, (low, high) in zip(shape, self.ranges, strict=True)
-            )
-        return shape == self.shape
-
-    @property
-    def is_flexible(self) -> bool:
-        """Whether it may have more than one shape."""
-        return bool(self.shapes) or any(low != high for low, high in self.ranges)
-
-
-@dataclass(frozen=True, slots=True)
 class Program:
     """An ML program.
 
@@ -176,12 +139,15 @@ def read_interface(path: Path, function: str | None = None) -> tuple[tuple[Featu
     """Reads the declared inputs and outputs of a package, whatever kind of model it holds.
 
     Args:
-        path: An `.mlpackage` folder, or an `.mlmodel` file.
+        path: An `.mlpackage` or `.mlmodelc` folder, or an `.mlmodel` file.
         function: Whose inputs and outputs; the package's default if not given.
 
     Raises:
         PackageError: It is missing or damaged, or has no such function.
     """
+    if is_compiled(path):
+        compiled = read_compiled(path)
+        return compiled.inputs, compiled.outputs
     message = _parse(path, _specification_file(path))
     description = _description(message, _chosen(path, message, function))
     try:

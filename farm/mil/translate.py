@@ -27,8 +27,9 @@ from farm.mil import (
     operations_resize,
     operations_shape,
 )
+from farm.mil.features import Feature
 from farm.mil.graph import ONNX_OPSET, Graph, Result, Tensor, UnsupportedError, graph_type
-from farm.mil.program import Argument, Feature, Function, Operation, Program, Value, ValueType
+from farm.mil.program import Argument, Function, Operation, Program, Value, ValueType
 from farm.mil.table import Entry, Parameter, merge
 from farm.mil.weights import Constant
 

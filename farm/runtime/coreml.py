@@ -19,7 +19,8 @@ import platformdirs
 
 from farm.domain import ComputeUnit
 from farm.errors import PackageError
-from farm.mil.program import Feature, read_interface
+from farm.mil.features import Feature
+from farm.mil.program import read_interface
 from farm.runtime.base import Array, TensorSpec
 from farm.runtime.feeds import check_feeds, tensor_specs
 

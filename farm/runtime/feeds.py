@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from farm.errors import FeedError
-from farm.mil.program import Feature
+from farm.mil.features import Feature
 from farm.runtime.base import Array, TensorSpec
 
 

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farm.catalogue.manifest import Manifest, read_manifest, write_manifest
-from farm.domain import DiffusionConfig, ImageSpec
+from farm.catalogue.manifest import Manifest, VariantManifest, read_manifest, write_manifest
+from farm.domain import AttentionVariant, DiffusionConfig, ImageSpec
 from farm.errors import PackageError
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
+words = st.text("aZ0_ é'", min_size=1)
 positive = st.floats(min_value=1e-6, max_value=1e6)
 manifests = st.builds(
     Manifest,
     display_name=texts,
     description=texts,
-    precision=st.sampled_from(["float16", "float32"]),
     defaults=st.builds(
         ImageSpec,
         negative_prompt=st.none() | texts,
@@ -38,6 +38,15 @@ manifests = st.builds(
         steps_offset=st.integers(0, 1),
         pad_token=texts,
     ),
+    variants=st.lists(
+        st.builds(
+            VariantManifest,
+            components=st.dictionaries(words, words, min_size=1),
+            attention=st.none() | st.sampled_from(AttentionVariant),
+            tokenizer=st.none() | words,
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 
 
@@ -65,7 +74,13 @@ def test_what_a_manifest_leaves_out_falls_to_stable_diffusion(tmp_path: Path) ->
         ('[defaults]\nsteps = "20"\nwidth = 1.5', ["defaults.steps = '20'", "defaults.width = 1.5"]),
         ("[defaults]\nguidance_scale = true", ["guidance_scale = True is of the wrong type"]),
         ('[config]\nprediction_type = "eps"', ["prediction_type = 'eps' is not one of epsilon, v_prediction"]),
-        ('precision = "int4"', ["not one of float16, float32"]),
+        ("variants = [3]", ["variants[0] is not a table"]),
+        ('[[variants]]\nattention = "SPLIT"', ["variants[0].attention = 'SPLIT' is not one of ORIGINAL"]),
+        ("[[variants]]\n", ["variants[0].components is missing"]),
+        ('[[variants]]\ncomponents = {unet = "/etc/x"}', ["'/etc/x' is not a path inside the model's folder"]),
+        ('[[variants]]\ncomponents = {unet = "a/../../x"}', ["is not a path inside the model's folder"]),
+        ('[[variants]]\ntokenizer = ".."\ncomponents = {unet = "x"}', ["variants[0].tokenizer = '..' is not a path"]),
+        ('[[variants]]\ncomponents = {unet = "x"}\nfunctions = {vae = "f"}', ["functions.vae is not the name"]),
         ("defaults = 3", ["defaults = 3 is of the wrong type"]),
         ("[defaults\n", ["cannot be read"]),
     ],

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from farm.catalogue import Catalogue
-from farm.catalogue.packages import has_operation, package_files
+from farm.catalogue.contents import has_operation, package_files
 from farm.convert.__main__ import main
 from farm.convert.check import relative_difference
 from farm.convert.components import MASKED, components, load_checkpoint
