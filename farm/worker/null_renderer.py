@@ -5,9 +5,12 @@ machine: for tests, for benchmarks of everything but the rendering, and for a lo
 """
 
 import enum
+import os
 import queue
+import struct
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -44,6 +47,9 @@ from farm.worker.worklist import StoppedError, WithdrawnError, Worklist
 
 NULL_MACHINE = Machine("null renderer", ChipClass.CPU, 0, 1, False, 2**33, "none")
 
+_CHUNK_BYTES = 12
+"""Of a PNG chunk without data, such as the last one."""
+
 
 class Misbehaviour(enum.Enum):
     """What a renderer must never do, and the coordinator must survive."""
@@ -59,6 +65,8 @@ class NullRenderer:
     Args:
         models: What to offer; anything that is assigned is rendered.
         seconds_per_image: Time that an image takes, spread evenly over its steps.
+        slowness: Asked at each step how many times longer than that it takes.
+        image_bytes: What a file has at least, in bytes: a picture of one colour is much smaller than a real one.
         report_steps: Whether each step is reported.
         failures: How often each image, by index, fails before it succeeds.
         misbehaviour: What to do wrong.
@@ -71,6 +79,8 @@ class NullRenderer:
         models: Sequence[Model] = (),
         *,
         seconds_per_image: float = 0.0,
+        slowness: Callable[[], float] = lambda: 1.0,
+        image_bytes: int = 0,
         report_steps: bool = False,
         failures: Mapping[int, int] | None = None,
         misbehaviour: Misbehaviour | None = None,
@@ -80,6 +90,8 @@ class NullRenderer:
         self._facts = worker_facts(machine, models, "null", (ComputeUnit.CPU_ONLY,), dict(labels or {}))
         self._attention = {variant.digest: variant.attention for model in models for variant in model.variants}
         self._seconds_per_image = seconds_per_image
+        self._slowness = slowness
+        self._image_bytes = image_bytes
         self._report_steps = report_steps
         self._failures = Counter(failures or {})
         self._misbehaviour = misbehaviour
@@ -138,10 +150,11 @@ class NullRenderer:
 
     def _render(self, assignment: Assignment, index: int, spec: RenderSpec) -> None:
         key = assignment.key
-        began = time.monotonic()
+        began = due = time.monotonic()
         self._tell(StageReport(key, Stage.DENOISE, index))
         for step in range(1, spec.steps + 1):
-            self._wait(began + self._seconds_per_image * step / spec.steps - time.monotonic())
+            due += self._slowness() * self._seconds_per_image / spec.steps
+            self._wait(due - time.monotonic())
             self._worklist.check(between_images=False)
             if self._report_steps:
                 self._tell(StepReport(key, index, step, spec.steps))
@@ -176,7 +189,19 @@ class NullRenderer:
             versions={"farm": self._facts.version},
         )
         colour = np.frombuffer(spec.seed.to_bytes(4), np.uint8)[1:]
-        png = encode_png(np.broadcast_to(colour, (spec.height, spec.width, 3)), spec, provenance)
+        png = padded(
+            encode_png(np.broadcast_to(colour, (spec.height, spec.width, 3)), spec, provenance), self._image_bytes
+        )
         if self._misbehaviour is Misbehaviour.GARBAGE:
             png = png[::-1]
         return ImageReport(assignment.key, index, png, provenance, seconds)
+
+
+def padded(png: bytes, size: int) -> bytes:
+    """A PNG of at least `size` bytes that shows the same: a chunk of chance that readers skip stands before its end."""
+    missing = size - len(png) - _CHUNK_BYTES
+    if missing < 0:
+        return png
+    kind, data = b"paDd", os.urandom(missing)
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return png[:-_CHUNK_BYTES] + chunk + png[-_CHUNK_BYTES:]

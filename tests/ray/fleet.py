@@ -62,7 +62,7 @@ class Fleet:
         self._folder = folder
         self._oddities = dict(workers)
         self.state = folder / "state"
-        self._ray_address = free_ray_address()
+        self.ray_address = free_ray_address()
         self.address = free_ray_address()
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self.start_coordinator()
@@ -71,12 +71,12 @@ class Fleet:
 
     def start_coordinator(self) -> None:
         options = ["--address", self.address, "--state", self.state, "--engine", "ray", "--stop-with-stdin"]
-        options += ["--ray-address", self._ray_address]
+        options += ["--ray-address", self.ray_address]
         self.coordinator = self._start("coordinator", "farm", "coordinator", *options)
         assert eventually(self._answers), self.log("coordinator")
 
     def start_worker(self, name: str) -> None:
-        options = ["--name", name, "--folder", self.folder(name), "--ray-address", self._ray_address]
+        options = ["--name", name, "--folder", self.folder(name), "--ray-address", self.ray_address]
         options += ["--state", self.state, "--null-seconds", SECONDS_PER_IMAGE]
         if (oddity := self._oddities[name]) is None:
             command = ["farm", "worker", "run", "--null-renderer", "--stop-with-stdin"]
@@ -156,6 +156,12 @@ def running_fleet(folder: Path, workers: Mapping[str, Oddity | None] = TWO_WORKE
 def kill(pid: int) -> None:
     """As the system does when memory runs out."""
     os.kill(pid, signal.SIGKILL)
+
+
+def kill_tree(pid: int) -> None:
+    """A process and all below it at once, as when a machine loses its power."""
+    for victim in (pid, *(process.pid for process in descendants(pid))):
+        kill(victim)
 
 
 def committed(state: Path, job_id: str) -> dict[int, tuple[str, int]]:

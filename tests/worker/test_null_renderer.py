@@ -9,7 +9,7 @@ from PIL import Image
 from farm.diffusion.png import read_provenance
 from farm.domain import AttemptKey, AttemptState
 from farm.reports import AttemptReport, ImageFailureReport, ImageReport, StageReport, StepReport
-from farm.worker.null_renderer import Misbehaviour, NullRenderer
+from farm.worker.null_renderer import Misbehaviour, NullRenderer, padded
 from tests.worker.builders import Reports, assignment, model, variant
 
 
@@ -69,6 +69,29 @@ def test_an_image_takes_the_time_it_was_given() -> None:
         reports.end_of(1)
         assert time.monotonic() - began >= 0.2
     assert all(image.render_seconds >= 0.1 for image in reports.images_of(1))
+
+
+def test_a_machine_that_slows_down_takes_longer_from_the_next_step_on() -> None:
+    slowness = iter([1.0, 1.0, 4.0, 4.0])
+    renderer = NullRenderer((model(),), seconds_per_image=0.04, slowness=lambda: next(slowness))
+    reports = Reports()
+    renderer.start(reports)
+    renderer.render(assignment(1, "", steps=4))
+    reports.end_of(1)
+    renderer.stop()
+    assert reports.images_of(1)[0].render_seconds >= 0.1
+
+
+def test_a_padded_picture_has_the_size_asked_for_and_shows_the_same() -> None:
+    with null_renderer() as (renderer, reports):
+        renderer.render(assignment(1, ""))
+        reports.end_of(1)
+    small = reports.images_of(1)[0].png
+    large = padded(small, 50_000)
+    assert len(large) == 50_000
+    assert padded(small, len(small)) == small
+    assert read_provenance(large) == read_provenance(small)
+    assert Image.open(io.BytesIO(large)).tobytes() == Image.open(io.BytesIO(small)).tobytes()
 
 
 def test_an_image_fails_as_often_as_it_was_told_to() -> None:
