@@ -55,7 +55,6 @@ def _this_mac(slow_from: Path) -> Sleeper:
     return Sleeper(next(mac for mac in FLEET if mac.name == name), slow_from)
 
 
-@ray.remote(num_cpus=0, resources={"render": 1}, max_restarts=0)
 class Renderer:
     """One Mac's renderer."""
 
@@ -121,9 +120,10 @@ def _arrange(fault: Fault, slow_from: Path, kill: Callable[[], None], happens: f
 
 
 def _with_actors(folder: Path, fault: Fault, images: int, dispatch: Callable[[dict[str, Any], int], set[int]]) -> float:
+    remote: Any = ray.remote(num_cpus=0, resources={"render": 1}, max_restarts=0)(Renderer)
     with _cluster() as kill:
         actors = {
-            mac.name: Renderer.options(label_selector={"mac": mac.name}).remote(folder / "slow-from") for mac in FLEET
+            mac.name: remote.options(label_selector={"mac": mac.name}).remote(folder / "slow-from") for mac in FLEET
         }
         ray.get([actor.ready.remote() for actor in actors.values()])
         time.sleep(2.0)  # Ray's processes come to rest
