@@ -106,6 +106,11 @@ class AlteredRuntime:
         return self.runtime.name
 
     @property
+    def compiles(self) -> bool:
+        """The altered runtime's."""
+        return self.runtime.compiles
+
+    @property
     def compute_units(self) -> tuple[ComputeUnit, ...]:
         """The altered runtime's."""
         return self.runtime.compute_units

@@ -43,6 +43,11 @@ class TimedRuntime:
         return self.runtime.name
 
     @property
+    def compiles(self) -> bool:
+        """The timed runtime's."""
+        return self.runtime.compiles
+
+    @property
     def compute_units(self) -> tuple[ComputeUnit, ...]:
         """The timed runtime's."""
         return self.runtime.compute_units

@@ -86,8 +86,8 @@ class Pipeline:
             variant: What to load.
             runtime: What to load it with.
             compute_unit: Processors to use.
-            on_stage: Called as each stage begins, here (COMPILE before each package, since the runtime may have to
-                compile it, LOAD for what follows) and in `render` (ENCODE, DENOISE, DECODE).
+            on_stage: Called as each stage begins, here (COMPILE before each package that the runtime may have to
+                compile, else LOAD) and in `render` (ENCODE, DENOISE, DECODE).
 
         Raises:
             PackageError: A package cannot be read or run.
@@ -102,7 +102,7 @@ class Pipeline:
             )
         loaded = {}
         for component in ("text_encoder", "unet", "vae_decoder"):
-            on_stage(Stage.COMPILE)
+            on_stage(Stage.COMPILE if runtime.compiles else Stage.LOAD)
             loaded[component] = runtime.load(variant.components[component], compute_unit)
         on_stage(Stage.LOAD)
         text_encoder = TextEncoder(loaded["text_encoder"])

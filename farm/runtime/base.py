@@ -61,6 +61,10 @@ class Runtime(Protocol):
         """Either "coreml" or "portable"."""
 
     @property
+    def compiles(self) -> bool:
+        """Whether loading a package may compile or specialise it first, which can take many minutes."""
+
+    @property
     def compute_units(self) -> tuple[ComputeUnit, ...]:
         """Those that can be used here, best first."""
 

@@ -37,6 +37,7 @@ class CoreMLRuntime:
     """
 
     name = "coreml"
+    compiles = True
 
     def __init__(self, cache: Path | None = None) -> None:
         self._cache = cache or platformdirs.user_cache_path("mac-render-farm") / "compiled"

@@ -65,6 +65,7 @@ class PortableRuntime:
     """
 
     name = "portable"
+    compiles = False
     compute_units = (ComputeUnit.CPU_ONLY,)
 
     def __init__(self, threads: int | None = None) -> None:

@@ -99,14 +99,15 @@ def test_repeated_prompts_are_encoded_once() -> None:
     assert len(calls) == 3
 
 
-def test_stages_are_told_as_they_begin() -> None:
+@pytest.mark.parametrize("compiles", [False, True])
+def test_stages_are_told_as_they_begin(compiles: bool) -> None:
     stages: list[Stage] = []
-    pipeline = Pipeline.load(shapes(), TorchRuntime(), ComputeUnit.CPU_ONLY, stages.append)
+    pipeline = Pipeline.load(shapes(), TorchRuntime(compiles=compiles), ComputeUnit.CPU_ONLY, stages.append)
     loading = stages.copy()
 
     finish(pipeline.render(spec()))
 
-    assert loading == [Stage.COMPILE] * 3 + [Stage.LOAD]
+    assert loading == [Stage.COMPILE if compiles else Stage.LOAD] * 3 + [Stage.LOAD]
     assert stages[len(loading) :] == [Stage.ENCODE, Stage.DENOISE, Stage.DECODE]
 
 

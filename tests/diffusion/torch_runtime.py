@@ -58,6 +58,7 @@ class TorchRuntime:
     pooled: bool = True
     altered: Mapping[str, Callable[[TorchModel], LoadedModel]] = field(default_factory=dict)
     name: str = "torch"
+    compiles: bool = False
     compute_units: tuple[ComputeUnit, ...] = (ComputeUnit.CPU_ONLY,)
     versions: Mapping[str, str] = field(default_factory=dict)
 

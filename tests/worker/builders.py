@@ -34,6 +34,7 @@ class NoRuntime:
     """A runtime for pipelines that use none."""
 
     name = "portable"
+    compiles = False
     compute_units = (ComputeUnit.CPU_ONLY,)
     versions: Mapping[str, str] = {"somelib": "1.2"}
 
