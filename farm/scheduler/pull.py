@@ -10,6 +10,10 @@ from farm.scheduler.state import DEPTH, Attempt, FarmState, Group, LiveJob, Plac
 TASK_SECONDS = 30.0
 """A task is cut to about this much work: little is lost with a worker, and nothing is spent on placing."""
 
+TASK_IMAGES = 256
+"""A task has at most so many images: its prompts are read, completed and sent in one piece, which must not hold others
+up. Only images of a tenth of a second reach it."""
+
 UNKNOWN_TASK_IMAGES = 2
 """Images in a task while nobody knows how long they take."""
 
@@ -96,7 +100,8 @@ def _task_size(group: Group, way: Way, waiting: float) -> int:
     """Images in a task; `waiting` is how many seconds the images that wait are for all workers together."""
     if way.deviation > UNSURE:
         return UNKNOWN_TASK_IMAGES
-    return max(1, math.floor(min(TASK_SECONDS, waiting / TASK_PART) / max(group.seconds(way), 1e-6)))
+    images = min(TASK_SECONDS, waiting / TASK_PART) / max(group.seconds(way), 1e-6)
+    return max(1, min(TASK_IMAGES, math.floor(images)))
 
 
 def choose_late(state: FarmState, plan: Plan, key: GroupKey, worker_id: str, now: float) -> tuple[Attempt, Way] | None:

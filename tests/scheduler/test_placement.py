@@ -6,6 +6,7 @@ from farm.domain import AttemptState, Pin
 from farm.scheduler import events as ev
 from farm.scheduler.explain import Reason, explain
 from farm.scheduler.fitting import missing
+from farm.scheduler.pull import TASK_IMAGES
 from farm.scheduler.scheduler import decide
 from farm.scheduler.state import FarmState, kind_of, known_workers
 from farm.scheduler.transitions import apply
@@ -191,3 +192,11 @@ def decided(state: FarmState) -> list[ev.Event]:
         apply(state, event)
         happened.append(event)
     return happened
+
+
+def test_a_task_of_very_quick_images_is_still_read_and_sent_in_a_moment() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 0.001}))
+    farm.submit("j", "a", 200_000)
+    farm.decide()
+    assert {started.image_count for started in farm.started} == {TASK_IMAGES}
