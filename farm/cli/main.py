@@ -32,6 +32,7 @@ COMMANDS = {
     "retry": ("farm.cli.jobs:retry", "Render again what failed or was cancelled."),
     "delete": ("farm.cli.jobs:delete", "Delete jobs that have ended, with their images."),
     "workers": ("farm.cli.workers:workers", "List the machines that render."),
+    "drain": ("farm.cli.drain:drain", "Let workers take nothing new, or let them again."),
     "worker": ("farm.cli.worker:worker", "Run a worker on this machine, for a coordinator with --engine ray."),
     "probe": ("farm.cli.probe:probe", "Print what this machine is and what its chip favours."),
     "simulate": ("farm.cli.simulate:simulate", "Try a fleet and a workload in virtual time."),

@@ -28,10 +28,12 @@ from farm.client.shared import (
     PATIENCE_SECONDS,
     KnownJob,
     chosen_address,
+    drain_request,
     get_job_request,
     list_jobs_request,
     outgoing,
     prewarm_request,
+    undrain_request,
 )
 from farm.connection import AsyncConnection
 from farm.domain import ImageSpec, ImageState, JobState, Pin
@@ -112,6 +114,14 @@ class AsyncClient:
         async for page in self._connection.pages(self._connection.workers.ListWorkers, request):
             for worker in page.workers:
                 yield worker
+
+    async def drain(self, worker: str, *, now: bool = False) -> worker_pb2.Worker:
+        """Lets a worker take nothing new, as `Client.drain` does."""
+        return await self._connection.call(self._connection.workers.DrainWorker, drain_request(worker, now=now))
+
+    async def undrain(self, worker: str) -> worker_pb2.Worker:
+        """Lets a drained worker take work again, as `Client.undrain` does."""
+        return await self._connection.call(self._connection.workers.ResumeWorker, undrain_request(worker))
 
     async def models(self) -> AsyncGenerator[model_pb2.Model, None]:
         """Models, by name."""

@@ -22,10 +22,12 @@ from farm.client.shared import (
     PATIENCE_SECONDS,
     KnownJob,
     chosen_address,
+    drain_request,
     get_job_request,
     list_jobs_request,
     outgoing,
     prewarm_request,
+    undrain_request,
 )
 from farm.connection import Connection
 from farm.domain import ImageSpec, ImageState, JobState, Pin
@@ -124,6 +126,18 @@ class Client:
         request = worker_service_pb2.ListWorkersRequest(page_size=PAGE_SIZE)
         for page in self._connection.pages(self._connection.workers.ListWorkers, request):
             yield from page.workers
+
+    def drain(self, worker: str, *, now: bool = False) -> worker_pb2.Worker:
+        """Lets a worker, named with or without "workers/", take nothing new; with `now` it also stops what it has.
+
+        Raises:
+            WorkerNotFoundError: It has never joined.
+        """
+        return self._connection.call(self._connection.workers.DrainWorker, drain_request(worker, now=now))
+
+    def undrain(self, worker: str) -> worker_pb2.Worker:
+        """Lets a drained worker take work again. Raises `WorkerNotFoundError` if it has never joined."""
+        return self._connection.call(self._connection.workers.ResumeWorker, undrain_request(worker))
 
     def models(self) -> Iterator[model_pb2.Model]:
         """Models, by name."""

@@ -12,7 +12,7 @@ from farm.api.address import DEFAULT_ADDRESS, check_written
 from farm.api.requests import Outgoing, image_spec_message
 from farm.domain import ImageSpec, ImageState, JobState, Pin
 from farm.errors import ImageNotFoundError
-from farm.v1 import job_pb2, job_service_pb2, model_service_pb2
+from farm.v1 import job_pb2, job_service_pb2, model_service_pb2, worker_service_pb2
 
 PATIENCE_SECONDS = 60.0
 PAGE_SIZE = 1000
@@ -100,12 +100,25 @@ def get_job_request(name: str) -> job_service_pb2.GetJobRequest:
         raise codec.invalid("name", f'is {ascii(name)[:50]}; it must have the form "jobs/..."') from None
 
 
+def drain_request(worker: str, *, now: bool) -> worker_service_pb2.DrainWorkerRequest:
+    """Asks for a worker to be drained; its name with or without "workers/"."""
+    return worker_service_pb2.DrainWorkerRequest(name=_named("workers", worker), now=now)
+
+
+def undrain_request(worker: str) -> worker_service_pb2.ResumeWorkerRequest:
+    """Asks for a worker to be drained no longer; its name with or without "workers/"."""
+    return worker_service_pb2.ResumeWorkerRequest(name=_named("workers", worker))
+
+
 def prewarm_request(model: str, workers: Iterable[str]) -> model_service_pb2.PrewarmModelRequest:
     """Asks workers to load a model; names with or without their collections."""
     return model_service_pb2.PrewarmModelRequest(
-        name=model if "/" in model else f"models/{model}",
-        workers=[worker if "/" in worker else f"workers/{worker}" for worker in workers],
+        name=_named("models", model), workers=[_named("workers", worker) for worker in workers]
     )
+
+
+def _named(collection: str, name: str) -> str:
+    return name if "/" in name else f"{collection}/{name}"
 
 
 def list_jobs_request(states: Iterable[JobState], submitter: str) -> job_service_pb2.ListJobsRequest:

@@ -218,6 +218,14 @@ def test_workers_and_models_are_listed_for_people_and_for_programs(run: Run) -> 
     assert json.loads(run("models", "--json")[1])[0]["name"] == "models/shapes"
 
 
+def test_a_worker_is_drained_and_takes_work_again(run: Run) -> None:
+    assert run("drain", "local")[1] == "local is draining\n"
+    assert json.loads(run("drain", "local", "--now", "--json")[1])[0]["state"] == "WORKER_STATE_DRAINING"
+    assert run("drain", "local", "--undo")[1] == "local is active\n"
+    assert run("drain", "local", "--undo", "--now")[0] == 2
+    assert 'No worker "nobody"' in run("drain", "nobody")[2]
+
+
 def test_a_model_is_loaded_ahead_on_the_workers_that_can_and_others_say_why_not(run: Run) -> None:
     assert "local" in run("models", "prewarm", "shapes")[1]
     assert json.loads(run("models", "prewarm", "shapes", "--worker", "local", "--json")[1]) == {

@@ -84,6 +84,11 @@ class Fleet:
             command = ["tests.ray.odd_worker", oddity.value]
         self.workers[name] = self._start(name, *command, *options)
 
+    def add_worker(self, name: str, oddity: Oddity | None) -> None:
+        """Starts one more."""
+        self._oddities[name] = oddity
+        self.start_worker(name)
+
     def folder(self, worker: str) -> Path:
         """What a worker keeps."""
         return self._folder / worker

@@ -1,0 +1,32 @@
+"""`farm drain`: takes workers out of service in order, and back."""
+
+import click
+
+from farm.cli.options import address_option, json_option
+from farm.cli.output import print_json, short_id
+from farm.client import Client
+from farm.v1 import worker_pb2
+
+
+@click.command(epilog="Example: farm drain studio-3 --now")
+@click.argument("workers", metavar="WORKER...", nargs=-1, required=True)
+@click.option("--now", is_flag=True, help="Stop what it renders, too; others render that again.")
+@click.option("--undo", is_flag=True, help="Let it take work again.")
+@address_option
+@json_option
+def drain(workers: tuple[str, ...], now: bool, undo: bool, address: str, as_json: bool) -> None:
+    """Let workers finish what they have and take nothing new, for example before a Mac is switched off.
+
+    That holds over restarts of worker and coordinator, until it is undone.
+    """
+    if now and undo:
+        raise click.UsageError("Choose one of --now and --undo.")
+    with Client(address) as client:
+        drained = [client.undrain(worker) if undo else client.drain(worker, now=now) for worker in workers]
+    if as_json:
+        print_json(drained)
+        return
+    for worker in drained:
+        state = worker_pb2.WorkerState.Name(worker.state).removeprefix("WORKER_STATE_").lower()
+        rest = "; it still renders what it has" if worker.current_attempt and not undo else ""
+        click.echo(f"{short_id(worker.name)} is {state}{rest}")
