@@ -1,6 +1,8 @@
 """A batch under way on a fleet: what it takes to follow it to its end, and to judge what came of it."""
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,16 +55,29 @@ class Batch:
         enough = eventually(lambda: len(self.committed()) >= count, PATIENCE)
         assert enough, f"the batch does not go on: {self._fleet.log('coordinator')[-5000:]}"
 
+    def wait_for_end(self, seconds: float = PATIENCE) -> None:
+        """Waits until the job has ended, by the journal."""
+        assert eventually(self._has_ended, seconds), f"it does not end: {self._fleet.log('coordinator')[-5000:]}"
+
+    def _has_ended(self) -> bool:
+        with contextlib.closing(sqlite3.connect(self._fleet.state / "journal.sqlite3", timeout=30)) as sql:
+            (state,) = sql.execute("SELECT state FROM jobs WHERE job_id = ?", (self.job_id,)).fetchone()
+        return state is not None
+
     def finish(self, failed: int = 0) -> None:
         """Waits for the end; every image must count once, but for those that are to have failed."""
-        self.wait_for_images(self._images - failed)
+        self.wait_for_end()
         with Client(self._fleet.address) as client:
             job = client.job(self.name)
-            assert job.wait() is JobState.SUCCEEDED
-            assert job.refresh().message.failed_count == failed
-            job.download(self._folder / "out")
+            assert (job.state, job.message.failed_count) == (JobState.SUCCEEDED, failed)
+        self.pull()
         # A file that was refused late is removed just after that.
         assert eventually(lambda: not self.findings(), 5), "\n".join(map(str, self.findings()))
+
+    def pull(self) -> None:
+        """Fetches the images."""
+        with Client(self._fleet.address) as client:
+            client.job(self.name).download(self._folder / "out")
 
     def findings(self) -> list[Finding]:
         """What the audit finds wrong."""

@@ -73,7 +73,7 @@ class Fleet:
         options = ["--address", self.address, "--state", self.state, "--engine", "ray", "--stop-with-stdin"]
         options += ["--ray-address", self.ray_address]
         self.coordinator = self._start("coordinator", "farm", "coordinator", *options)
-        assert eventually(self._answers), self.log("coordinator")
+        assert eventually(self._answers, PATIENCE), self.log("coordinator")
 
     def start_worker(self, name: str) -> None:
         options = ["--name", name, "--folder", self.folder(name), "--ray-address", self.ray_address]
@@ -128,7 +128,7 @@ class Fleet:
         found: list[int] = []
 
         def look() -> bool:
-            found[:] = [p.pid for p in descendants(owner.pid) if re.search(command, p.command)]
+            found[:] = parts(owner, command)
             return bool(found)
 
         assert eventually(look), f"nothing runs {command}"
@@ -158,9 +158,14 @@ def running_fleet(folder: Path, workers: Mapping[str, Oddity | None] = TWO_WORKE
         fleet.stop()
 
 
-def kill(pid: int) -> None:
-    """As the system does when memory runs out."""
-    os.kill(pid, signal.SIGKILL)
+def parts(owner: subprocess.Popen[bytes], command: str) -> list[int]:
+    """Process ids of all that runs below a process and has such a command line."""
+    return [p.pid for p in descendants(owner.pid) if re.search(command, p.command)]
+
+
+def kill(pid: int, how: signal.Signals = signal.SIGKILL) -> None:
+    """As the system does when memory runs out, if nothing else is said."""
+    os.kill(pid, how)
 
 
 def kill_tree(pid: int) -> None:

@@ -1,0 +1,55 @@
+"""A large batch while processes die, hang and lose their disks: is every image there once, and whole?
+
+Real processes on this machine: a coordinator, four workers with renderers that need no device, Ray between them, files
+with real bytes. Every few seconds something of it is killed, stopped, filled up or drained, by a random choice that
+a seed repeats. In the end the images are pulled, and an audit that shares no code with the farm looks at the folder,
+the journal and the file that was submitted.
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.report import report
+from tests.audit.check import Damage
+from tests.ray.chaos import FAULTS, WORKERS, run
+from tests.ray.fleet import SECONDS_PER_IMAGE
+
+LOST = {Damage.LOST, Damage.MISSING, Damage.COUNT, Damage.JOURNAL, Damage.MANIFEST}
+TWICE = {Damage.TWICE, Damage.ORPHAN, Damage.FENCE}
+
+
+def main() -> None:
+    """Measures and prints; the logs of a run that is not clean are kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--every", type=float, default=4.0, metavar="SECONDS", help="between two faults, on average")
+    parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS))
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="farm-chaos-"))
+    batch, done, seconds = run(folder, given.images, given.seed, given.every, given.faults)
+    findings = batch.findings()
+    compared_with = f"{given.images} images on 4 workers, seed {given.seed}, a fault every {given.every:g} s on average"
+    for finding in findings:
+        print(finding)
+    if findings:
+        print(f"The logs are in {folder}.")
+    else:
+        shutil.rmtree(folder)
+    found = Counter(finding.damage for finding in findings)
+    corrupt = set(Damage) - LOST - TWICE
+    for figure, damages in (("lost", LOST), ("twice", TWICE), ("corrupt", corrupt)):
+        count = sum(found[damage] for damage in damages)
+        report("chaos", figure, count, "images", 0, compared_with=compared_with)
+    for fault, count in sorted(done.items()):
+        report("chaos", fault, count, "faults", None, compared_with=compared_with)
+    without = given.images * SECONDS_PER_IMAGE / len(WORKERS)
+    words = f"{without:.0f} s if nothing went wrong and nothing but rendering took time"
+    report("chaos", "makespan", round(seconds, 1), "s", None, compared_with=words)
+
+
+if __name__ == "__main__":
+    main()
