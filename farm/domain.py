@@ -120,6 +120,18 @@ class AttentionVariant(enum.Enum):
     SPLIT_EINSUM_V2 = "SPLIT_EINSUM_V2"
 
 
+PROPER_VARIANTS: Mapping[ComputeUnit, tuple[AttentionVariant, ...]] = {
+    ComputeUnit.CPU_ONLY: tuple(AttentionVariant),
+    ComputeUnit.CPU_AND_GPU: tuple(AttentionVariant),
+    ComputeUnit.CPU_AND_NE: (AttentionVariant.SPLIT_EINSUM, AttentionVariant.SPLIT_EINSUM_V2),
+    ComputeUnit.ALL: tuple(AttentionVariant),
+}
+"""Attention variants that a compute unit may be given, the best first.
+
+ORIGINAL is the quicker one on a GPU or CPU; it never goes to the Neural Engine, whose compiler was reported not to
+finish (apple/ml-stable-diffusion#271)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
     """What one image should be, as far as somebody said so; None leaves a field to the job, then to the model.
@@ -322,25 +334,34 @@ class ModelOffer:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a machine measured of one model variant on one compute unit, warm, before it joined.
+    """What a machine found out about one model variant on one compute unit.
 
     Attributes:
         digest: Digest of the variant.
         compute_unit: Processors it ran on.
-        seconds_per_step: One denoising step.
-        fixed_seconds: What an image takes beside its steps: text encoder, VAE, PNG.
+        seconds_per_step: One denoising step, warm: the median of several; 0 where it was not timed.
+        fixed_seconds: What an image takes beside its steps: text encoder, VAE.
         load_seconds: Loading the variant once it is compiled.
-        compile_seconds: Compiling it, which Core ML does once a machine and macOS build.
-        peak_memory_bytes: Most memory that was in use; 0 where it was not measured.
+        compile_seconds: By how much the first load took longer: Core ML compiles once a machine and macOS build.
+        peak_memory_bytes: Most memory that the process had in use; 0 where it was not measured.
+        spread_seconds: Between the quartiles of the steps that were timed.
+        failure: Why it cannot be rendered so on this machine, in words; empty where it can.
     """
 
     digest: str
     compute_unit: ComputeUnit
-    seconds_per_step: float
-    fixed_seconds: float
-    load_seconds: float
+    seconds_per_step: float = 0.0
+    fixed_seconds: float = 0.0
+    load_seconds: float = 0.0
     compile_seconds: float = 0.0
     peak_memory_bytes: int = 0
+    spread_seconds: float = 0.0
+    failure: str = ""
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it came of a trial, so that none is needed: it was timed, or failed."""
+        return self.seconds_per_step > 0 or bool(self.failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +381,7 @@ class WorkerFacts:
         offers: Model variants it has.
         labels: Labels that pins can ask for.
         version: Version of the farm's software.
-        measurements: What it measured of its offers; empty where it did not.
+        measurements: What it found out about its offers.
     """
 
     chip: str
@@ -376,6 +397,17 @@ class WorkerFacts:
     version: str
     labels: Mapping[str, str] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
+
+    def with_measurement(self, measured: Measurement) -> "WorkerFacts":
+        """These facts and one more; it stands in place of an older one of the same variant and unit.
+
+        A measurement of memory alone leaves the rest of the older one as it was.
+        """
+        place = (measured.digest, measured.compute_unit)
+        old = next((one for one in self.measurements if (one.digest, one.compute_unit) == place), None)
+        if old is not None and not measured.is_trial:
+            measured = replace(old, peak_memory_bytes=max(old.peak_memory_bytes, measured.peak_memory_bytes))
+        return replace(self, measurements=(*(one for one in self.measurements if one is not old), measured))
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from farm.domain import Assignment, AttemptKey, AttemptState, Provenance, WorkerFacts
+from farm.domain import Assignment, AttemptKey, AttemptState, ComputeUnit, Measurement, Provenance, WorkerFacts
 
 
 class Stage(enum.Enum):
@@ -117,7 +117,43 @@ class DeviceReport:
     reason: str = ""
 
 
-Report = StageReport | StepReport | ImageReport | ImageFailureReport | AttemptReport | ResidencyReport | DeviceReport
+@dataclass(frozen=True, slots=True)
+class TrialReport:
+    """A trial, which measures a variant on a compute unit while nothing waits to be rendered, got so far.
+
+    Attributes:
+        digest: Digest of the variant.
+        compute_unit: Where it runs.
+        stage: What has begun.
+        step: Steps that are done, of `step_count`.
+        step_count: Steps of the trial.
+    """
+
+    digest: str
+    compute_unit: ComputeUnit
+    stage: Stage
+    step: int = 0
+    step_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementReport:
+    """Something was found out about a variant: by a trial, or of its memory by rendering with it."""
+
+    measurement: Measurement
+
+
+Report = (
+    StageReport
+    | StepReport
+    | ImageReport
+    | ImageFailureReport
+    | AttemptReport
+    | ResidencyReport
+    | DeviceReport
+    | TrialReport
+    | MeasurementReport
+)
 
 
 class Renderer(Protocol):

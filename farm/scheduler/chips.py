@@ -30,10 +30,6 @@ CPU_SECONDS = 10.0
 
 REFERENCE_PIXELS = 512 * 512
 
-ENERGY_MARGIN = 1.25
-"""While nothing is measured, the GPU must be thought so much faster to be preferred: a step on the Neural Engine takes
-a fourth to a sixth of the energy (M2 Pro: 1.8 J against 7.3 J)."""
-
 LOAD_SECONDS: Mapping[ComputeUnit, float] = {
     ComputeUnit.CPU_ONLY: 3.0,
     ComputeUnit.CPU_AND_GPU: 6.0,

@@ -133,17 +133,20 @@ class Rates:
     peaks: dict[tuple[str, ComputeUnit], int] = field(default_factory=dict)
 
     def calibrate(self, worker_id: str, facts: WorkerFacts) -> None:
-        """Takes in what a worker measured of itself before it joined."""
-        offers = {offer.digest for offer in facts.offers}
+        """Takes in all that a worker says it has measured."""
         for measured in facts.measurements:
-            if measured.digest in offers:
-                self._calibrate(worker_id, facts, measured)
+            self.measure(worker_id, facts, measured)
 
-    def _calibrate(self, worker_id: str, facts: WorkerFacts, measured: Measurement) -> None:
+    def measure(self, worker_id: str, facts: WorkerFacts, measured: Measurement) -> None:
+        """Takes in one measurement of a worker, if it is of a variant that it has."""
+        if all(offer.digest != measured.digest for offer in facts.offers):
+            return
         place = (measured.digest, measured.compute_unit)
+        self.peaks[place] = max(self.peaks.get(place, 0), measured.peak_memory_bytes)
+        if measured.seconds_per_step <= 0:
+            return
         self.fixed_steps[place] = measured.fixed_seconds / measured.seconds_per_step
         self.loads[(facts.chip, facts.gpu_cores, *place)] = measured.load_seconds
-        self.peaks[place] = max(self.peaks.get(place, 0), measured.peak_memory_bytes)
         self.learn(worker_id, facts, Sample(*place, 1, measured.fixed_seconds + measured.seconds_per_step))
 
     def learn(self, worker_id: str, facts: WorkerFacts, sample: Sample) -> None:

@@ -13,6 +13,7 @@ from farm.domain import (
     ComputeUnit,
     JobSpec,
     JobState,
+    Measurement,
     Provenance,
     WorkerFacts,
 )
@@ -273,6 +274,17 @@ class ModelsResident:
 
 
 @dataclass(frozen=True, slots=True)
+class VariantMeasured:
+    """Volatile. A worker found something out about a variant: what it takes there, or that it cannot be rendered so.
+
+    It is kept by the worker, which says it again when it joins.
+    """
+
+    worker_id: str
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True)
 class StageBegun:
     """Volatile. A worker began a stage of an attempt; `index` is None while a model is compiled or loaded."""
 
@@ -343,6 +355,7 @@ VolatileEvent = (
     | WorkerLeft
     | WorkerSuspended
     | ModelsResident
+    | VariantMeasured
     | StageBegun
     | StepDone
     | ResultRefused

@@ -1,29 +1,17 @@
 """Whether a machine can render a kind of job, with what, and what is missing where none can."""
 
 import enum
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from farm.domain import AttentionVariant, ComputeUnit, ModelOffer, Pin, WorkerFacts
-from farm.scheduler.chips import ENERGY_MARGIN
+from farm.domain import PROPER_VARIANTS, ChipClass, ComputeUnit, ModelOffer, Pin, WorkerFacts
 from farm.scheduler.cost import Rates
 from farm.scheduler.plan import Way
 
-RUNS_WELL_ON: dict[ComputeUnit, frozenset[AttentionVariant]] = {
-    ComputeUnit.CPU_ONLY: frozenset(AttentionVariant),
-    ComputeUnit.CPU_AND_GPU: frozenset(AttentionVariant),
-    ComputeUnit.CPU_AND_NE: frozenset({AttentionVariant.SPLIT_EINSUM, AttentionVariant.SPLIT_EINSUM_V2}),
-    ComputeUnit.ALL: frozenset(AttentionVariant),
-}
-"""Attention variants that a compute unit may be given.
-
-ORIGINAL never goes to the Neural Engine: its compiler was reported not to finish (apple/ml-stable-diffusion#271)."""
-
-VARIANT_ORDER = (AttentionVariant.ORIGINAL, AttentionVariant.SPLIT_EINSUM, AttentionVariant.SPLIT_EINSUM_V2)
-"""Which variant a compute unit is given, of those that run well on it: ORIGINAL is the quicker one on a GPU or CPU.
-
-It is not tried out which is: a machine that goes from one to the other loads for minutes, and its pictures change."""
+FAVOURED = {ChipClass.ANE: ComputeUnit.CPU_AND_NE, ChipClass.GPU: ComputeUnit.CPU_AND_GPU}
+"""The compute unit of each class, before anything is measured. A machine without an accelerator has none."""
 
 DOUBT = 1.5
 """A compute unit that was not measured must be thought so many times quicker than one that was, to be tried instead."""
@@ -85,9 +73,11 @@ def fit(rates: Rates, demand: Demand, facts: WorkerFacts) -> Way | Unfit:
     if not allowed:
         return Unfit(
             Misfit.LACKS_VARIANT,
-            f"has {demand.model}, but in no variant and on no compute unit that the job allows",
+            f"has {demand.model}, but in no variant and on no compute unit that the job allows"
+            f"{_failures(facts, of_size)}",
         )
-    roomy = [(offer, unit) for offer, unit in allowed if rates.peak_memory(offer.digest, unit) <= facts.memory_bytes]
+    memory = facts.memory_bytes or math.inf
+    roomy = [(offer, unit) for offer, unit in allowed if rates.peak_memory(offer.digest, unit) <= memory]
     if not roomy:
         least = min(rates.peak_memory(offer.digest, unit) for offer, unit in allowed)
         return Unfit(
@@ -99,37 +89,48 @@ def fit(rates: Rates, demand: Demand, facts: WorkerFacts) -> Way | Unfit:
 
 
 def _allowed(pin: Pin, facts: WorkerFacts, offers: Iterable[ModelOffer]) -> Iterator[tuple[ModelOffer, ComputeUnit]]:
+    failed = {(measured.digest, measured.compute_unit) for measured in facts.measurements if measured.failure}
     for offer in offers:
         if pin.attention not in (None, offer.attention) or pin.model_digest not in (None, offer.digest):
             continue
         for unit in facts.compute_units:
-            if pin.compute_unit in (None, unit) and offer.attention in RUNS_WELL_ON[unit]:
+            # ALL is for those who ask for it: it never beat the better one of the two where that was published.
+            is_wanted = unit is pin.compute_unit if pin.compute_unit else unit is not ComputeUnit.ALL
+            if is_wanted and offer.attention in PROPER_VARIANTS[unit] and (offer.digest, unit) not in failed:
                 yield offer, unit
 
 
+def _failures(facts: WorkerFacts, offers: Iterable[ModelOffer]) -> str:
+    digests = {offer.digest for offer in offers}
+    failed = (one for one in facts.measurements if one.failure and one.digest in digests)
+    return "".join(f"; on {one.compute_unit.value} it failed when it was tried: {one.failure}" for one in failed)
+
+
 def _one_a_unit(choices: Iterable[tuple[ModelOffer, ComputeUnit]]) -> list[tuple[ModelOffer, ComputeUnit]]:
+    """The variant that each unit is given.
+
+    It is not tried out which: a machine that goes from one to the other loads for minutes, and its pictures change.
+    """
     best: dict[ComputeUnit, ModelOffer] = {}
     for offer, unit in choices:
-        rival = best.setdefault(unit, offer)
-        if VARIANT_ORDER.index(offer.attention) < VARIANT_ORDER.index(rival.attention):
+        rival, order = best.setdefault(unit, offer), PROPER_VARIANTS[unit]
+        if order.index(offer.attention) < order.index(rival.attention):
             best[unit] = offer
     return [(offer, unit) for unit, offer in best.items()]
 
 
 def _quickest(rates: Rates, demand: Demand, facts: WorkerFacts, choices: list[tuple[ModelOffer, ComputeUnit]]) -> Way:
-    """The least seconds; the Neural Engine is given the doubt while nothing is measured, for its energy."""
+    """The least seconds; while nothing is measured, the unit that the machine's chip favours."""
     some_measured = any(rates.is_measured(facts, *choice) for choice in choices)
 
-    def handicap(choice: tuple[ModelOffer, ComputeUnit]) -> float:
+    def rank(choice: tuple[ModelOffer, ComputeUnit]) -> tuple[bool, float]:
         offer, unit = choice
         seconds = rates.estimate(facts, offer, unit).seconds(demand.steps)
         if rates.is_measured(facts, offer, unit):
-            return seconds
-        if some_measured:
-            return seconds * DOUBT
-        return seconds / ENERGY_MARGIN if unit is ComputeUnit.CPU_AND_NE else seconds
+            return False, seconds
+        return not some_measured and unit is not FAVOURED.get(facts.chip_class), seconds * DOUBT
 
-    offer, unit = min(choices, key=handicap)
+    offer, unit = min(choices, key=rank)
     estimate = rates.estimate(facts, offer, unit)
     return Way(
         offer=offer,

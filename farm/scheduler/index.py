@@ -71,6 +71,7 @@ def _sort(state: FarmState, facts: WorkerFacts) -> tuple[object, ...]:
         facts.runtime,
         facts.compute_units,
         facts.offers,
+        frozenset((one.digest, one.compute_unit) for one in facts.measurements if one.failure),
         labels,
     )
 

@@ -8,10 +8,12 @@ from farm.reports import (
     AttemptReport,
     DeviceReport,
     ImageFailureReport,
+    MeasurementReport,
     Report,
     ResidencyReport,
     StageReport,
     StepReport,
+    TrialReport,
 )
 from farm.scheduler import blame
 from farm.scheduler import events as ev
@@ -153,6 +155,11 @@ def judge(state: FarmState, now: float, worker_id: str, report: Report) -> Itera
     if isinstance(report, ResidencyReport):
         yield ev.ModelsResident(worker_id, report.models)
         return
+    if isinstance(report, MeasurementReport):
+        yield ev.VariantMeasured(worker_id, report.measurement)
+        return
+    if isinstance(report, TrialReport):
+        return  # it is of interest on its own machine
     if state.attempt(report.key).started.worker_id != worker_id:
         raise StaleAttemptError(f"Attempt {report.key.number} of {report.key.job_id} is not {worker_id}'s.")
     if isinstance(report, StageReport):

@@ -341,6 +341,16 @@ def _models_resident(state: FarmState, event: ev.ModelsResident) -> None:
     index_worker(state, worker)
 
 
+def _variant_measured(state: FarmState, event: ev.VariantMeasured) -> None:
+    worker = state.worker(event.worker_id)
+    if worker.facts is None:
+        raise WrongStateError(f"Worker {event.worker_id} has not joined.", worker=event.worker_id)
+    worker.facts = worker.facts.with_measurement(event.measurement)
+    state.rates.measure(worker.worker_id, worker.facts, event.measurement)
+    index_machine(state, worker)
+    state.is_stale = True
+
+
 def _stage_begun(state: FarmState, event: ev.StageBegun) -> None:
     attempt = state.attempt(event.key)
     attempt.stage, attempt.index, attempt.step = event.stage, event.index, 0
@@ -390,6 +400,7 @@ _HANDLERS: dict[type, Callable[[FarmState, Any], None]] = {
     ev.WorkerDrained: _worker_drained,
     ev.WorkerUndrained: _worker_drained,
     ev.ModelsResident: _models_resident,
+    ev.VariantMeasured: _variant_measured,
     ev.StageBegun: _stage_begun,
     ev.StepDone: _step_done,
     ev.ResultRefused: lambda state, event: blame.note_refusal(state.job(event.job_id), event),

@@ -1,11 +1,11 @@
 """What the pipeline process and its host say to each other, over one connection.
 
-The host sends `Settings` first, then `Assignment`, `Withdraw` and `Stop`; the process sends `Word`.
+The host sends `Settings` first, then `Assignment`, `Withdraw`, `Calibrate` and `Stop`; the process sends `Word`.
 """
 
 from dataclasses import dataclass
 
-from farm.domain import Assignment, AttemptKey, AttemptState, ChipClass, ModelVariant
+from farm.domain import Assignment, AttemptKey, AttemptState, ChipClass, ComputeUnit, ModelVariant, RenderSpec
 from farm.reports import Report
 from farm.runtime.base import Runtime
 from farm.worker.deadlines import Deadlines
@@ -62,11 +62,41 @@ def release(key: AttemptKey) -> Withdraw:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A variant is to be measured on a compute unit.
+
+    Attributes:
+        digest: Digest of the variant.
+        compute_unit: Where to render.
+        spec: What to render for it.
+    """
+
+    digest: str
+    compute_unit: ComputeUnit
+    spec: RenderSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrate:
+    """Trials are to be run, in this order, and in place of those that were ordered before.
+
+    Attributes:
+        trials: The trials.
+        first_seconds: For so long they come before assignments, and the device counts as in use.
+        idle_seconds: After that they wait until nothing was assigned for so long, and give way at the next step.
+    """
+
+    trials: tuple[Trial, ...]
+    first_seconds: float
+    idle_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The process is to end, and to drop what it has."""
 
 
-Order = Assignment | Withdraw | Stop
+Order = Assignment | Withdraw | Calibrate | Stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,18 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from queue import SimpleQueue
 
 from farm.domain import Assignment, AttemptKey, Model, WorkerFacts
-from farm.reports import Report
+from farm.reports import MeasurementReport, Report
 from farm.runtime.base import Runtime
+from farm.worker import calibration
 from farm.worker.deadlines import Deadlines
 from farm.worker.facts import worker_facts
-from farm.worker.messages import Settings, Stop, cancellation, release
-from farm.worker.probe import probe
+from farm.worker.measurements import MeasurementFile, circumstances
+from farm.worker.messages import Calibrate, Settings, Stop, cancellation, release
+from farm.worker.probe import Machine, probe
 from farm.worker.supervisor import Inbox, Supervisor
 
 PIPELINE = "farm.diffusion.pipeline:Pipeline.load"
@@ -27,6 +30,8 @@ class PipelineHost:
         models: What can be rendered with.
         runtime: What to render with. This process only asks it what it is, and sends it to the child (by pickle).
         labels: Labels that pins can ask for.
+        measurements: File of what this machine has measured; what is missing in it is measured. Nothing is without one.
+        ask_machine: Says what machine this is.
         deadlines: When the child counts as hung.
         pipeline: "module:function" that makes the pipeline in the child, with the parameters of `Pipeline.load`.
             Another than the farm's is only for tests of what goes wrong.
@@ -38,12 +43,17 @@ class PipelineHost:
         runtime: Runtime,
         *,
         labels: Mapping[str, str] | None = None,
+        measurements: Path | None = None,
+        ask_machine: Callable[[], Machine] = probe,
         deadlines: Deadlines | None = None,
         pipeline: str = PIPELINE,
     ) -> None:
         self._models = tuple(models)
         self._runtime = runtime
         self._labels = dict(labels or {})
+        self._measurements = measurements
+        self._ask_machine = ask_machine
+        self._file: MeasurementFile | None = None
         self._deadlines = deadlines or Deadlines()
         self._pipeline = pipeline
         self._facts: WorkerFacts | None = None
@@ -52,7 +62,7 @@ class PipelineHost:
 
     @property
     def facts(self) -> WorkerFacts:
-        """What this machine is and can do. Known once started."""
+        """What this machine is and can do, and what was measured of that so far. Known once started."""
         assert self._facts is not None, "facts are known once the renderer is started"
         return self._facts
 
@@ -62,10 +72,30 @@ class PipelineHost:
         Args:
             report: Called with each report, always on the same thread, which is the host's own. Must not call `stop`.
         """
-        self._facts = worker_facts(probe(), self._models, self._runtime.name, self._runtime.compute_units, self._labels)
-        supervisor = Supervisor(self._settings(self._facts), report, self._inbox)
+        machine = self._ask_machine()
+        units = self._runtime.compute_units
+        facts = worker_facts(machine, self._models, self._runtime.name, units, self._labels)
+        if self._measurements is not None:
+            under = circumstances(machine, self._runtime.name)
+            self._file = MeasurementFile(self._measurements, under, self._models)
+            facts = replace(facts, measurements=self._file.known())
+            self.calibrate(calibration.missing(machine, self._models, facts))
+        self._facts = facts
+        supervisor = Supervisor(self._settings(facts), lambda told: report(self._noted(told)), self._inbox)
         self._thread = threading.Thread(target=supervisor.run, name="pipeline-host", daemon=True)
         self._thread.start()
+
+    def calibrate(self, what: Calibrate) -> None:
+        """Has trials run; a `MeasurementReport` tells what came of each. They take the place of earlier ones."""
+        self._inbox.put(what)
+
+    def _noted(self, report: Report) -> Report:
+        """Takes what was measured to the facts and to the file."""
+        if isinstance(report, MeasurementReport):
+            self._facts = self.facts.with_measurement(report.measurement)
+            if self._file is not None:
+                self._file.keep(self._facts.measurements)
+        return report
 
     def render(self, assignment: Assignment) -> None:
         """Renders the assignment after those that came before it; reports tell the rest."""

@@ -9,10 +9,10 @@ one ends the process when its host is gone. Should the GIL not come back at all,
 import gc
 import pkgutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import Protocol
 
 from farm.child import connect_to_parent
 from farm.diffusion.pipeline import Rendered
@@ -21,18 +21,31 @@ from farm.domain import (
     AttemptKey,
     AttemptState,
     ComputeUnit,
+    Measurement,
     ModelVariant,
     Provenance,
     RenderSpec,
 )
 from farm.errors import ModelNotFoundError
-from farm.reports import AttemptReport, DeviceReport, ResidencyReport, Stage, StageReport, StepReport
+from farm.reports import (
+    AttemptReport,
+    DeviceReport,
+    MeasurementReport,
+    ResidencyReport,
+    Stage,
+    StageReport,
+    StepReport,
+    TrialReport,
+)
 from farm.runtime.base import Runtime
+from farm.worker import calibration
+from farm.worker.calibration import Pipeline
 from farm.worker.deadlines import StepTimes
 from farm.worker.delivery import Delivery, Picture, failure
 from farm.worker.device_lock import DeviceLock
 from farm.worker.link import Link
-from farm.worker.messages import Settings
+from farm.worker.memory import Gauge
+from farm.worker.messages import Calibrate, Order, Settings, Trial
 from farm.worker.worklist import StoppedError, WithdrawnError, Worklist
 
 _DEVICES = {"coreml": "apple-silicon", "portable": "cpu"}
@@ -42,14 +55,14 @@ _LOCK_SECONDS = 0.25
 """Between two looks at a lock that another farm holds."""
 
 
-class Pipeline(Protocol):
-    """What renders an image: `farm.diffusion.pipeline.Pipeline`, but for tests of what goes wrong."""
-
-    def render(self, spec: RenderSpec) -> Generator[object, None, Rendered]:
-        """Renders an image; yields after each step."""
-
+_MORE = 1.05
+"""By so much must the memory in use have grown to be told again."""
 
 LoadPipeline = Callable[[ModelVariant, Runtime, ComputeUnit, Callable[[Stage], None]], Pipeline]
+
+
+class _PutOffError(Exception):
+    """The trial that is being run gives way to what is to be rendered."""
 
 
 class PipelineProcess:
@@ -76,15 +89,33 @@ class PipelineProcess:
         self._step_times = StepTimes()
         self._step_began = 0.0
 
+        self._gauge = Gauge()
+        self._told_memory = 0
+        self._calibrate = Calibrate((), 0.0, 0.0)
+        self._first_until = 0.0
+        self._trial: Trial | None = None
+
     def run(self) -> None:
         """Works until it is told to stop."""
         with suppress(StoppedError):
             self._take_device()
             while True:
-                while assignment := self._worklist.next():
+                self._listen()
+                if self._is_trial_first:
+                    self._run_first_trials()
+                elif assignment := self._worklist.next():
                     self._attempt(assignment)
-                self._link.rest(self._settings.deadlines.save)
-                self._worklist.take(self._connection.recv())
+                else:
+                    self._rest()
+
+    def _rest(self) -> None:
+        """Waits for something to do; after a while without, runs a trial."""
+        self._link.rest(self._settings.deadlines.save)
+        waiting = self._calibrate.trials
+        if not waiting or self._connection.poll(self._calibrate.idle_seconds):
+            self._take(self._connection.recv())
+        else:
+            self._try(waiting[0])
 
     def _take_device(self) -> None:
         lock = DeviceLock(_DEVICES[self._settings.runtime.name])
@@ -102,7 +133,57 @@ class PipelineProcess:
     def _listen(self) -> None:
         """Takes in all that the host has said so far."""
         while self._connection.poll():
-            self._worklist.take(self._connection.recv())
+            self._take(self._connection.recv())
+
+    def _take(self, order: Order) -> None:
+        if isinstance(order, Calibrate):
+            self._calibrate = order
+            self._first_until = time.monotonic() + order.first_seconds
+        else:
+            self._worklist.take(order)
+
+    @property
+    def _is_trial_first(self) -> bool:
+        return bool(self._calibrate.trials) and time.monotonic() < self._first_until
+
+    def _run_first_trials(self) -> None:
+        self._link.tell(DeviceReport("finds out on which compute unit it is the faster, before it renders"))
+        while self._is_trial_first:
+            self._try(self._calibrate.trials[0])
+        self._link.tell(DeviceReport())
+
+    def _try(self, trial: Trial) -> None:
+        """Runs a trial; it remains to be run if it is put off."""
+        self._trial = trial
+        try:
+            variant = self._variants[trial.digest]
+
+            def load() -> Pipeline:
+                return self._load(variant, trial.compute_unit)
+
+            measured = calibration.measure(trial, load, self._gauge, self._after_trial_step)
+        except _PutOffError:
+            return
+        except StoppedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - that a unit cannot run a variant is what a trial is to find out
+            words = f"{type(error).__name__}: {error}"
+            measured = Measurement(trial.digest, trial.compute_unit, failure=words)
+        finally:
+            self._trial = None
+        self._calibrate = replace(
+            self._calibrate, trials=tuple(other for other in self._calibrate.trials if other != trial)
+        )
+        self._link.tell(MeasurementReport(measured))
+
+    def _after_trial_step(self, step: int) -> None:
+        assert self._trial is not None, "steps of a trial are reported while one runs"
+        self._promise(Stage.DENOISE)
+        count = self._trial.spec.steps
+        self._link.tell(TrialReport(self._trial.digest, self._trial.compute_unit, Stage.DENOISE, step, count))
+        self._listen()
+        if self._worklist.is_waiting and not self._is_trial_first:
+            raise _PutOffError
 
     def _attempt(self, assignment: Assignment) -> None:
         self._key, self._index = assignment.key, None
@@ -139,6 +220,14 @@ class PipelineProcess:
             else:
                 seconds = time.monotonic() - began
                 self._delivery.put(Picture(assignment.key, index, spec, rendered, provenance, seconds))
+                self._tell_memory(assignment)
+
+    def _tell_memory(self, assignment: Assignment) -> None:
+        used = self._gauge.look()
+        if used > self._told_memory * _MORE:
+            self._told_memory = used
+            place = (assignment.model_digest, assignment.compute_unit)
+            self._link.tell(MeasurementReport(Measurement(*place, peak_memory_bytes=used)))
 
     def _render(self, pipeline: Pipeline, index: int, spec: RenderSpec) -> Rendered:
         steps = pipeline.render(spec)
@@ -170,21 +259,29 @@ class PipelineProcess:
         match self._resident:
             case (resident, compute_unit, pipeline) if (resident, compute_unit) == (variant, assignment.compute_unit):
                 return variant, pipeline
+        return variant, self._load(variant, assignment.compute_unit)
+
+    def _load(self, variant: ModelVariant, compute_unit: ComputeUnit) -> Pipeline:
         # One pipeline at a time fits every machine that fits the model; the old one goes before the new one comes.
         self._resident = None
         gc.collect()
+        self._gauge.restart()
+        self._told_memory = 0
         self._link.tell(ResidencyReport(()))
         self._step_times = StepTimes()
-        pipeline = self._load_pipeline(variant, self._settings.runtime, assignment.compute_unit, self._enter)
-        self._resident = (variant, assignment.compute_unit, pipeline)
+        pipeline = self._load_pipeline(variant, self._settings.runtime, compute_unit, self._enter)
+        self._resident = (variant, compute_unit, pipeline)
         self._link.tell(ResidencyReport((variant.model,)))
-        return variant, pipeline
+        return pipeline
 
     def _enter(self, stage: Stage) -> None:
         """Called by the pipeline as it enters a stage."""
         self._step_began = time.monotonic()
         self._promise(stage)
-        self._link.tell(StageReport(self._key, stage, self._index))
+        if self._trial is not None:
+            self._link.tell(TrialReport(self._trial.digest, self._trial.compute_unit, stage))
+        else:
+            self._link.tell(StageReport(self._key, stage, self._index))
 
     def _promise(self, stage: Stage) -> None:
         self._link.promise(self._settings.deadlines.of_stage(stage, self._step_times.expected))

@@ -7,22 +7,25 @@ the child's end. It waits for that queue and its alarm and for nothing else.
 import logging
 import queue
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from farm.child import Child
-from farm.domain import Assignment, AttemptKey, AttemptState
+from farm.domain import Assignment, AttemptKey, AttemptState, ComputeUnit, Measurement
 from farm.reports import (
     AttemptReport,
     DeviceReport,
     ImageFailureReport,
     ImageReport,
+    MeasurementReport,
     Report,
     ResidencyReport,
     Stage,
     StageReport,
+    TrialReport,
 )
-from farm.worker.messages import Order, Settings, Stop, Withdraw, Word
+from farm.worker.messages import Calibrate, Order, Settings, Stop, Withdraw, Word
 
 BACK_OFF_FIRST = 0.1
 BACK_OFF_LIMIT = 30.0
@@ -51,7 +54,10 @@ class Ended:
     child: PipelineChild
 
 
-Inbox = queue.SimpleQueue[Assignment | Withdraw | Stop | Heard | Ended]
+Inbox = queue.SimpleQueue[Assignment | Withdraw | Calibrate | Stop | Heard | Ended]
+
+TRIAL_DEATHS = 2
+"""A trial over which the child died so often has failed: Core ML was seen to abort its process on some chips."""
 
 
 def back_off(deaths: int) -> float:
@@ -78,6 +84,9 @@ class Supervisor:
         self._deaths = 0  # since an image was finished or given up
         self._now_rendering: StageReport | None = None
         self._outstanding: dict[AttemptKey, Assignment] = {}
+        self._calibrate = Calibrate((), 0.0, 0.0)
+        self._trying: tuple[str, ComputeUnit] | None = None
+        self._trial_deaths: Counter[tuple[str, ComputeUnit]] = Counter()
 
     def run(self) -> None:
         """Works until it is told to stop; then ends the child and drops what is outstanding."""
@@ -109,8 +118,12 @@ class Supervisor:
             self._child.end(patience=0)
             self._replace_child("was silent for too long and was ended")
 
-    def _take(self, message: Assignment | Withdraw | Heard | Ended) -> None:
+    def _take(self, message: Assignment | Withdraw | Calibrate | Heard | Ended) -> None:
         match message:
+            case Calibrate():
+                self._calibrate = message
+                if self._child is not None:
+                    self._child.send(message)
             case Assignment():
                 self._outstanding[message.key] = message
                 if self._child is not None:
@@ -140,7 +153,13 @@ class Supervisor:
                     self._now_rendering = None
             case AttemptReport(key):
                 self._outstanding.pop(key, None)
-        is_idle = self._has_device and not self._outstanding
+            case TrialReport(digest, compute_unit):
+                self._trying = (digest, compute_unit)
+            case MeasurementReport(measured) if measured.is_trial:
+                self._end_trial((measured.digest, measured.compute_unit))
+        if isinstance(word.report, StageReport):
+            self._trying = None  # the trial was put off
+        is_idle = self._has_device and not self._outstanding and self._trying is None
         self._set_alarm(None if is_idle else word.within)
         self._report(word.report)
 
@@ -157,8 +176,25 @@ class Supervisor:
             return
         _log.info("pipeline_process.started pid=%d", child.pid)
         self._set_alarm(self._settings.deadlines.start)
+        if self._calibrate.trials:
+            child.send(self._calibrate)
         for assignment in self._outstanding.values():
             child.send(assignment)
+
+    def _end_trial(self, trial: tuple[str, ComputeUnit]) -> None:
+        left = tuple(other for other in self._calibrate.trials if (other.digest, other.compute_unit) != trial)
+        self._calibrate = replace(self._calibrate, trials=left)
+        self._trying = None
+
+    def _blame_trial(self, reason: str) -> None:
+        """Notes that the child died during a trial, if it did."""
+        if (trial := self._trying) is None:
+            return
+        self._trying = None
+        self._trial_deaths[trial] += 1
+        if self._trial_deaths[trial] >= TRIAL_DEATHS:
+            self._end_trial(trial)
+            self._report(MeasurementReport(Measurement(*trial, failure=f"{reason}, {TRIAL_DEATHS} times")))
 
     def _replace_child(self, what_happened: str) -> None:
         """Abandons what the child had and sees to it that another is started, at once unless it keeps dying."""
@@ -168,6 +204,7 @@ class Supervisor:
         self._child = None
         self._has_device = False
         self._deaths += 1
+        self._blame_trial(reason)
         seconds = back_off(self._deaths)
         self._set_alarm(seconds)
 

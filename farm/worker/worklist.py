@@ -53,6 +53,11 @@ class Worklist:
             case Stop():
                 raise StoppedError
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is an assignment to begin."""
+        return bool(self._waiting)
+
     def next(self) -> Assignment | None:
         """Begins the next assignment and ends the last; None if there is nothing to do."""
         assignment = self._waiting.popleft() if self._waiting else None

@@ -15,21 +15,24 @@ from farm.carrier.messages import (
     decode,
     encode,
 )
-from farm.domain import AttemptKey, AttemptState
+from farm.domain import AttemptKey, AttemptState, ComputeUnit, Measurement
 from farm.reports import (
     AttemptReport,
     DeviceReport,
     ImageFailureReport,
     ImageReport,
+    MeasurementReport,
     ResidencyReport,
     Stage,
     StageReport,
     StepReport,
+    TrialReport,
 )
 from tests.builders import PROVENANCE, worker_facts
 from tests.worker.builders import assignment
 
 KEY = AttemptKey("job", 3)
+MEASURED = Measurement("sha256:1", ComputeUnit.CPU_AND_NE, 0.4, 0.6, 15.0, 100.0, 2 << 30, 0.01, "or not")
 
 MESSAGES: list[Message] = [
     Hello("w", worker_facts(room="attic"), frozenset({KEY, AttemptKey("job", 4)})),
@@ -43,6 +46,9 @@ MESSAGES: list[Message] = [
     Told(AttemptReport(KEY, AttemptState.ABANDONED, "asleep", 1), 2**62),
     Told(ResidencyReport(("shapes",))),
     Told(DeviceReport("another farm has it")),
+    Told(TrialReport("sha256:1", ComputeUnit.ALL, Stage.DENOISE, 1, 9)),
+    Told(MeasurementReport(MEASURED)),
+    Hello("w", worker_facts().with_measurement(MEASURED), frozenset()),
     assignment(1, "a", "b"),
     Cancel(KEY),
     Release(KEY),

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
-from farm.domain import AttemptKey, AttemptState, JobState, WorkerState
+from farm.domain import AttemptKey, AttemptState, ComputeUnit, JobState, Measurement, WorkerState
 from farm.errors import FarmError, StaleAttemptError
 from farm.reports import AttemptReport, DeviceReport, ImageFailureReport
 from farm.scheduler import events as ev
@@ -18,7 +18,7 @@ from farm.scheduler.blame import MAX_TRIES
 from farm.scheduler.scheduler import decide, judge
 from farm.scheduler.state import DEPTH, FarmState, LiveJob
 from farm.scheduler.transitions import apply
-from tests.builders import attempt_started, image_committed, job_opened, worker_facts
+from tests.builders import OFFER, attempt_started, image_committed, job_opened, worker_facts
 
 WORKERS = ("w0", "w1", "w2")
 
@@ -79,7 +79,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.do(ev.WorkerJoined(worker, self.now, worker_facts(), held))
 
     @rule(
-        worker=st.sampled_from(WORKERS), kind=st.sampled_from(["leave", "seen", "drain", "undrain", "suspend", "fit"])
+        worker=st.sampled_from(WORKERS),
+        kind=st.sampled_from(["leave", "seen", "drain", "undrain", "suspend", "fit", "measured", "failed"]),
     )
     def something_happens_to_a_worker(self, worker: str, kind: str) -> None:
         events: dict[str, ev.Event] = {
@@ -89,6 +90,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             "undrain": ev.WorkerUndrained(worker, self.now),
             "suspend": ev.WorkerSuspended(worker, self.now, "hot"),
             "fit": ev.WorkerSuspended(worker, self.now, ""),
+            "measured": ev.VariantMeasured(worker, Measurement(OFFER.digest, ComputeUnit.CPU_ONLY, 0.1, 0.1, 1.0)),
+            "failed": ev.VariantMeasured(worker, Measurement(OFFER.digest, ComputeUnit.CPU_ONLY, failure="no")),
         }
         self.try_to(events[kind])
 
