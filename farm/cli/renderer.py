@@ -1,14 +1,20 @@
 """This machine's renderer, put together."""
 
+from pathlib import Path
+
 from farm.catalogue import Catalogue
 from farm.reports import Renderer
 
+MEASUREMENTS = "measurements.json"
+"""Name of the file of what this machine has measured, in a worker's folder."""
 
-def make_renderer(catalogue: Catalogue, *, null: bool, null_seconds: float = 0.0) -> Renderer:
+
+def make_renderer(catalogue: Catalogue, folder: Path, *, null: bool, null_seconds: float = 0.0) -> Renderer:
     """This machine's renderer: its pipeline process, or one that needs neither device nor model.
 
     Args:
         catalogue: What to render with.
+        folder: The worker's folder, in which it keeps what it has measured.
         null: Whether to use neither.
         null_seconds: How long the one that needs neither takes for an image.
     """
@@ -19,4 +25,4 @@ def make_renderer(catalogue: Catalogue, *, null: bool, null_seconds: float = 0.0
     from farm.runtime.select import select_runtime
     from farm.worker.pipeline_host import PipelineHost
 
-    return PipelineHost(catalogue.models(), select_runtime())
+    return PipelineHost(catalogue.models(), select_runtime(), measurements=folder / MEASUREMENTS)

@@ -67,7 +67,7 @@ def coordinator(
     engine: Engine = (
         RayEngine(RaySettings(ray_address, RaySecurity(ray_token(state / "access"))))
         if engine_name == "ray"
-        else LocalEngine(make_renderer(catalogue, null=null_renderer))
+        else LocalEngine(make_renderer(catalogue, state / "worker", null=null_renderer))
     )
     asyncio.run(serve(address, state, catalogue, engine, stop_with_stdin, announce))
 
@@ -102,7 +102,7 @@ def up(address: str, state: Path, null_renderer: bool, workers: int) -> None:
 
     catalogue = Catalogue()
     if workers == 0:
-        local = LocalEngine(make_renderer(catalogue, null=null_renderer))
+        local = LocalEngine(make_renderer(catalogue, state / "worker", null=null_renderer))
         asyncio.run(serve(address, state, catalogue, local, stop_with_stdin=False, announce=announce))
         return
     check_loopback(address)

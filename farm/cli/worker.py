@@ -69,6 +69,6 @@ def run(
         signal.signal(signal_number, lambda *_: stop_worker(inbox))
     if stop_with_stdin:
         when_stdin_ends(lambda: stop_worker(inbox))
-    renderer = make_renderer(Catalogue(), null=null_renderer, null_seconds=null_seconds)
+    renderer = make_renderer(Catalogue(), folder, null=null_renderer, null_seconds=null_seconds)
     security = RaySecurity(ray_token(state / "access"))
     run_worker(WorkerSettings(name, folder, ray_address, security), renderer, inbox)

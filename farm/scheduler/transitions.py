@@ -15,6 +15,7 @@ from farm.scheduler import events as ev
 from farm.scheduler.cost import Sample
 from farm.scheduler.forecast import CHECKPOINTS
 from farm.scheduler.index import close_kind, index_job, index_machine, index_worker, open_kind
+from farm.scheduler.measuring import variant_measured
 from farm.scheduler.ranges import RangeSet
 from farm.scheduler.state import Attempt, FarmState, LiveJob, Task, Worker, kind_of
 
@@ -341,16 +342,6 @@ def _models_resident(state: FarmState, event: ev.ModelsResident) -> None:
     index_worker(state, worker)
 
 
-def _variant_measured(state: FarmState, event: ev.VariantMeasured) -> None:
-    worker = state.worker(event.worker_id)
-    if worker.facts is None:
-        raise WrongStateError(f"Worker {event.worker_id} has not joined.", worker=event.worker_id)
-    worker.facts = worker.facts.with_measurement(event.measurement)
-    state.rates.measure(worker.worker_id, worker.facts, event.measurement)
-    index_machine(state, worker)
-    state.is_stale = True
-
-
 def _stage_begun(state: FarmState, event: ev.StageBegun) -> None:
     attempt = state.attempt(event.key)
     attempt.stage, attempt.index, attempt.step = event.stage, event.index, 0
@@ -400,7 +391,7 @@ _HANDLERS: dict[type, Callable[[FarmState, Any], None]] = {
     ev.WorkerDrained: _worker_drained,
     ev.WorkerUndrained: _worker_drained,
     ev.ModelsResident: _models_resident,
-    ev.VariantMeasured: _variant_measured,
+    ev.VariantMeasured: variant_measured,
     ev.StageBegun: _stage_begun,
     ev.StepDone: _step_done,
     ev.ResultRefused: lambda state, event: blame.note_refusal(state.job(event.job_id), event),
