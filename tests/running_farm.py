@@ -11,7 +11,7 @@ from pathlib import Path
 from farm.api.server import Server
 from farm.catalogue import Catalogue
 from farm.coordinator.coordinator import Coordinator
-from farm.coordinator.engine import LocalEngine
+from farm.coordinator.engine import Engine, LocalEngine
 from farm.worker.null_renderer import NullRenderer
 
 TIMEOUT_SECONDS = 30.0
@@ -32,6 +32,7 @@ def running_farm(
     state: Path,
     *,
     address: str = "127.0.0.1:0",
+    engine: Engine | None = None,
     seconds_per_image: float = 0.0,
     failures: Mapping[int, int] | None = None,
 ) -> Iterator[RunningFarm]:
@@ -40,7 +41,8 @@ def running_farm(
     Args:
         state: The state folder; the cache of digests is beside it.
         address: Where to listen; any free port if nothing is said.
-        seconds_per_image: How long the renderer takes.
+        engine: Reaches the workers; without it this machine is the only one, with a renderer of squares.
+        seconds_per_image: How long that renderer takes.
         failures: How often each image, by index, fails.
     """
     catalogue = Catalogue(cache=state.parent / "digests.json")
@@ -52,7 +54,7 @@ def running_farm(
     async def run() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        async with Coordinator.open(state, catalogue, LocalEngine(renderer)) as coordinator:
+        async with Coordinator.open(state, catalogue, engine or LocalEngine(renderer)) as coordinator:
             server = await Server.start(address, coordinator, catalogue)
             ready.put(RunningFarm(server.address, state, coordinator, lambda: loop.call_soon_threadsafe(stop.set)))
             await stop.wait()

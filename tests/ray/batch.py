@@ -5,12 +5,28 @@ import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from farm.client import Client
 from farm.domain import ImageSpec, JobState, Pin
 from tests.audit.check import Finding, audit
 from tests.cli.processes import eventually
-from tests.ray.fleet import PATIENCE, Fleet, committed
+from tests.ray.fleet import PATIENCE, committed
+
+
+class Farm(Protocol):
+    """What renders a batch: a fleet."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+
+    @property
+    def state(self) -> Path:
+        """Its state folder."""
+
+    def log(self, name: str) -> str:
+        """What one of its processes has logged so far."""
 
 
 class Batch:
@@ -27,7 +43,7 @@ class Batch:
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleet: Farm,
         folder: Path,
         images: int = 160,
         prompt: Callable[[int], str] = "number {}".format,

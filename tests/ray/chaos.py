@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from farm.client import Client
+from farm.errors import WorkerNotFoundError
 from tests.ray.batch import Batch
 from tests.ray.disks import filled, small_disk
 from tests.ray.fleet import SECONDS_PER_IMAGE, Fleet, kill, parts, running_fleet
@@ -64,15 +65,16 @@ def pipeline_hung(fleet: Fleet, _: str) -> None:
 
 
 def worker_drained(fleet: Fleet, name: str) -> None:
-    with Client(fleet.address) as client:
-        client.drain(name)
-        time.sleep(DOWN_SECONDS)
-        client.undrain(name)
+    drain_for_a_while(fleet, name, now=False)
 
 
 def worker_drained_at_once(fleet: Fleet, name: str) -> None:
-    with Client(fleet.address) as client:
-        client.drain(name, now=True)
+    drain_for_a_while(fleet, name, now=True)
+
+
+def drain_for_a_while(fleet: Fleet, name: str, *, now: bool) -> None:
+    with Client(fleet.address) as client, suppress(WorkerNotFoundError):  # it is not back since the coordinator died
+        client.drain(name, now=now)
         time.sleep(DOWN_SECONDS)
         client.undrain(name)
 

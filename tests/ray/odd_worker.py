@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from queue import SimpleQueue
 
-from farm.carrier.security import RaySecurity, ray_token
+from farm.carrier.security import RaySecurity, TlsFiles, ray_token
 from farm.catalogue import Catalogue
 from farm.cli.logs import log_to_stderr
 from farm.cli.stdin import when_stdin_ends
@@ -28,14 +28,23 @@ class Oddity(enum.Enum):
     """Its pipeline process is real, and does what each prompt says (tests.worker.pipelines)."""
     GARBAGE = "garbage"
     """What it delivers is no picture."""
+    AFAR = "afar"
+    """It reaches Ray over a network, with certificates that were made for it."""
 
 
 def renderer(oddity: Oddity, seconds_per_image: float) -> Renderer:
     models = Catalogue().models()
-    if oddity is Oddity.GARBAGE:
-        return NullRenderer(models, seconds_per_image=seconds_per_image, misbehaviour=Misbehaviour.GARBAGE)
+    if oddity is not Oddity.SCRIPTED:
+        misbehaviour = Misbehaviour.GARBAGE if oddity is Oddity.GARBAGE else None
+        return NullRenderer(models, seconds_per_image=seconds_per_image, misbehaviour=misbehaviour)
     deadlines = Deadlines(encode=DEADLINE_SECONDS, first_step=DEADLINE_SECONDS, step_floor=DEADLINE_SECONDS)
     return PipelineHost(models, NoRuntime(), deadlines=deadlines, pipeline="tests.worker.pipelines:scripted")
+
+
+def tls_files(state: Path, name: str) -> TlsFiles:
+    """Where the certificates of a worker, or of the coordinator, are kept for such a test."""
+    folder = state / "tls"
+    return TlsFiles(folder / f"{name}.pem", folder / f"{name}-key.pem", folder / "ca.pem")
 
 
 def main() -> None:
@@ -50,7 +59,8 @@ def main() -> None:
     log_to_stderr(logging.INFO)
     inbox: Inbox = SimpleQueue()
     when_stdin_ends(lambda: stop_worker(inbox))
-    security = RaySecurity(ray_token(given.state / "access"))
+    tls = tls_files(given.state, given.name) if given.oddity is Oddity.AFAR else None
+    security = RaySecurity(ray_token(given.state / "access"), tls)
     settings = WorkerSettings(given.name, given.folder, given.ray_address, security)
     run_worker(settings, renderer(given.oddity, given.null_seconds), inbox)
 
