@@ -172,8 +172,8 @@ class Renderer(Protocol):
     def cancel(self, key: AttemptKey) -> None:
         """Stops an attempt at its next step; it then ends as CANCELLED."""
 
-    def release(self, key: AttemptKey) -> None:
-        """Finishes the image that is being rendered and ends the attempt as ABANDONED."""
+    def release(self, key: AttemptKey, reason: str = "") -> None:
+        """Finishes the image that is being rendered and ends the attempt as ABANDONED, for that reason."""
 
     def stop(self) -> None:
         """Ends it, within a few seconds."""

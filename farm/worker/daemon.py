@@ -156,7 +156,7 @@ class Daemon:
         except OutboxFullError as error:
             # The rest of the attempt is given back, and the image with it.
             _log.error("daemon.image_dropped index=%s reason=%r", getattr(report, "index", None), str(error))
-            self._renderer.release(report.key)
+            self._renderer.release(report.key, f"the rest was given back, as {error}")
         self._offer()
 
     def _mention(self, report: Report) -> None:

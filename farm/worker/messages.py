@@ -56,9 +56,10 @@ def cancellation(key: AttemptKey, reason: str) -> Withdraw:
     return Withdraw(key, AttemptState.CANCELLED, reason, finish_image=False)
 
 
-def release(key: AttemptKey) -> Withdraw:
-    """Gives an attempt back after the image that is being rendered."""
-    return Withdraw(key, AttemptState.ABANDONED, "the rest was given back, as was asked for", finish_image=True)
+def release(key: AttemptKey, reason: str = "") -> Withdraw:
+    """Gives an attempt back after the image that is being rendered; because that was asked for, if nothing is said."""
+    because = reason or "the rest was given back, as was asked for"
+    return Withdraw(key, AttemptState.ABANDONED, because, finish_image=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,9 +119,9 @@ class NullRenderer:
         """Ends an attempt at its next step."""
         self._inbox.put(cancellation(key, reason))
 
-    def release(self, key: AttemptKey) -> None:
+    def release(self, key: AttemptKey, reason: str = "") -> None:
         """Finishes the image that is being rendered and ends the attempt as ABANDONED."""
-        self._inbox.put(release(key))
+        self._inbox.put(release(key, reason))
 
     def stop(self) -> None:
         """Ends at the next step, and drops what is outstanding."""

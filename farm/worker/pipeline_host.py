@@ -105,9 +105,9 @@ class PipelineHost:
         """Ends an attempt at its next step. One that has ended already, or never was, is no error."""
         self._inbox.put(cancellation(key, reason))
 
-    def release(self, key: AttemptKey) -> None:
+    def release(self, key: AttemptKey, reason: str = "") -> None:
         """Gives an attempt back: finishes the image that is being rendered, and ends it as ABANDONED."""
-        self._inbox.put(release(key))
+        self._inbox.put(release(key, reason))
 
     def stop(self) -> None:
         """Ends the child, within about two seconds, and drops what is outstanding. No report comes after that."""

@@ -30,7 +30,8 @@ from farm.worker.daemon import Daemon, Inbox
 from farm.worker.line import listen
 from farm.worker.messages import Stop
 from farm.worker.null_renderer import NullRenderer
-from farm.worker.outbox import Outbox
+from farm.worker.outbox import LIMIT_BYTES, Outbox
+from tests.cli.processes import eventually
 from tests.worker.builders import PATIENCE, assignment
 
 Said = TypeVar("Said", bound=FromDaemon)
@@ -74,12 +75,12 @@ class Bridge:
 class Running:
     """A daemon on a thread, with a socket."""
 
-    def __init__(self, folder: Path, seconds_per_image: float) -> None:
+    def __init__(self, folder: Path, seconds_per_image: float, limit_bytes: int = LIMIT_BYTES) -> None:
         self.socket = folder / "socket"
         self.outbox = folder / "outbox"
         self._inbox: Inbox = queue.SimpleQueue()
         renderer = NullRenderer(seconds_per_image=seconds_per_image, report_steps=True)
-        daemon = Daemon("w", renderer, Outbox(self.outbox), self._inbox)
+        daemon = Daemon("w", renderer, Outbox(self.outbox, limit_bytes), self._inbox)
         self._listener = listen(self.socket, self._inbox.put)
         self._thread = threading.Thread(target=daemon.run, daemon=True)
         self._thread.start()
@@ -87,6 +88,10 @@ class Running:
     def bridge(self) -> tuple[Bridge, Hello]:
         bridge = Bridge(self.socket)
         return bridge, bridge.next(Hello)
+
+    def kept(self) -> list[Path]:
+        """Files of what nobody has taken."""
+        return list(self.outbox.glob("*.report"))
 
     def stop(self) -> None:
         self._inbox.put(Stop())
@@ -96,8 +101,8 @@ class Running:
 
 
 @contextmanager
-def daemon(folder: Path, seconds_per_image: float = 0.0) -> Iterator[Running]:
-    running = Running(folder, seconds_per_image)
+def daemon(folder: Path, seconds_per_image: float = 0.0, limit_bytes: int = LIMIT_BYTES) -> Iterator[Running]:
+    running = Running(folder, seconds_per_image, limit_bytes)
     try:
         yield running
     finally:
@@ -166,6 +171,22 @@ def test_rendering_goes_on_without_a_bridge(folder: Path) -> None:
         assert hello.attempts == {AttemptKey("job", 1)}
         second.end_of(1)
         assert second.images() == [10, 11, 12]
+
+
+def test_a_daemon_whose_outbox_is_full_keeps_what_fits_and_gives_back_the_rest_with_the_reason(folder: Path) -> None:
+    with daemon(folder, seconds_per_image=0.02, limit_bytes=3000) as running:
+        first, _ = running.bridge()
+        first.say(assignment(1, *["a"] * 50))
+        first.next(Told, lambda t: isinstance(t.report, StepReport))
+        first.close()
+        assert eventually(lambda: b"AttemptReport" in b"".join(path.read_bytes() for path in running.kept()))
+        second, _ = running.bridge()
+        end = second.end_of(1).report
+        assert isinstance(end, AttemptReport)
+        assert end.state is AttemptState.ABANDONED
+        assert "the outbox holds" in end.reason
+        assert 0 < len(second.images()) < 50
+        assert second.images() == list(range(10, 10 + len(second.images())))
 
 
 def test_an_attempt_that_comes_twice_is_rendered_once(folder: Path) -> None:
