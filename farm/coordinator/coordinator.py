@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,8 +18,10 @@ from farm.coordinator.disk_guard import DiskGuard
 from farm.coordinator.dispatcher import Dispatcher
 from farm.coordinator.engine import Engine
 from farm.coordinator.journal_reader import JobRow
+from farm.coordinator.learned import Keeper
 from farm.coordinator.loop import Change, Loop
 from farm.coordinator.prewarming import Prewarming
+from farm.coordinator.recovery import recover, reopened
 from farm.coordinator.storage import Storage
 from farm.coordinator.submission import Request, Submission
 from farm.coordinator.views import Explanation, ImageView, JobView, WatchEvent, WorkerView
@@ -38,7 +39,6 @@ from farm.errors import (
 from farm.scheduler import events as ev
 from farm.scheduler.ranges import RangeSet
 from farm.scheduler.state import FarmState
-from farm.scheduler.transitions import apply
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ class Coordinator:
         # Retrying and deleting a job that has ended read the journal first; one at a time, so they see each other.
         self._reviving = asyncio.Lock()
         self._disk = DiskGuard(loop, storage)
+        self._keeper = Keeper(loop, storage)
         loop.observe(chronicle.observe)
         loop.observe(self._bulletin.publish)
 
@@ -92,12 +93,7 @@ class Coordinator:
         try:
             await storage.write(storage.tidy)
             clock = Clock()
-            state = FarmState()
-            started = time.monotonic()
-            for event in await storage.read(lambda: list(storage.reader.replay())):
-                apply(state, event)
-            apply(state, ev.ClockJumped(clock.now()))
-            log.info("coordinator.replayed jobs=%d seconds=%.3f", len(state.jobs), time.monotonic() - started)
+            state = await recover(storage, clock)
             sequence = await storage.read(storage.reader.sequence)
             loop = Loop(state, sequence, storage.journal, storage.writer_thread, clock)
             coordinator = cls(storage, models, state, loop)
@@ -116,10 +112,11 @@ class Coordinator:
         self._loop.observe(dispatcher.act)
         try:
             async with asyncio.TaskGroup() as tasks:
-                working = [tasks.create_task(part.run()) for part in (self._loop, dispatcher, self._disk)]
+                working = [tasks.create_task(part.run()) for part in (self._loop, dispatcher, self._disk, self._keeper)]
                 await engine.start(dispatcher.receive)
                 try:
                     yield
+                    await self._keeper.keep(patience=2.0)
                 finally:
                     # Attempts that are cut off here go on at the next start: their workers come back without them.
                     await engine.stop()
@@ -347,7 +344,7 @@ class Coordinator:
                 raise WrongStateError(
                     f"Every image of job {job_id} succeeded and is still there: there is nothing to retry.", job=job_id
                 )
-            await self._loop.post(lambda _, now: (_reopened(row, pending, now),))
+            await self._loop.post(lambda _, now: (reopened(row, pending, now),))
             for index in damaged:
                 self._storage.artifacts.remove(self._storage.artifacts.path(job_id, index, committed[index][0]))
         return await self.job(job_id)
@@ -382,18 +379,3 @@ class Coordinator:
         if row is None:
             raise JobNotFoundError(f'There is no job "{job_id}". `farm jobs` lists those that there are.', job=job_id)
         return row
-
-
-def _reopened(row: JobRow, pending: RangeSet, now: float) -> ev.JobOpened:
-    return ev.JobOpened(
-        job_id=row.job_id,
-        time=now,
-        spec=row.spec,
-        submitter=row.submitter,
-        priority=row.priority,
-        image_count=row.image_count,
-        pending=tuple(pending.ranges()),
-        succeeded_count=row.image_count - len(pending),
-        next_attempt_number=row.next_attempt_number,
-        create_time=row.create_time,
-    )

@@ -65,6 +65,11 @@ class Journal:
                 _WRITERS.get(type(event), _write_event)(sql, sequence, event)
             sql.execute("UPDATE counters SET value = ? WHERE name = 'sequence'", (events[-1][0],))
 
+    def keep(self, name: str, body: bytes) -> None:
+        """Writes something under a name, in place of what was there."""
+        with self._connection.transaction() as sql:
+            sql.execute("INSERT OR REPLACE INTO kept (name, body) VALUES (?, ?)", (name, body))
+
     def stage(self, job_id: str, request_id: str) -> None:
         """Begins a submission that nobody sees yet."""
         with self._connection.transaction() as sql:

@@ -3,7 +3,8 @@
 `jobs` has a row a job, with its summary once it has ended; `entries` what each image of it is to be; `results` what
 became of each settled image; `events` all other durable events of jobs that are live. When a job ends its events are
 folded into its row, so a restart costs by what is live and not by what ever was. `staging` names submissions that are
-still arriving: their entries are there already, and nobody sees them.
+still arriving: their entries are there already, and nobody sees them. `kept` holds what is worth keeping over a restart
+and not promised.
 """
 
 import sqlite3
@@ -44,6 +45,9 @@ MIGRATIONS = (
     """,
     """
     ALTER TABLE jobs ADD COLUMN losses TEXT NOT NULL DEFAULT '[]';
+    """,
+    """
+    CREATE TABLE kept (name TEXT PRIMARY KEY, body BLOB NOT NULL);
     """,
 )
 """Scripts that take a journal from each schema version to the next; the version is their count (`user_version`)."""

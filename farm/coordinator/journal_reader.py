@@ -66,6 +66,11 @@ class JournalReader:
         """Sequence of the newest event ever written."""
         return int(self._sql.execute("SELECT value FROM counters WHERE name = 'sequence'").fetchone()[0])
 
+    def kept(self, name: str) -> bytes | None:
+        """What is kept under a name."""
+        row = self._sql.execute("SELECT body FROM kept WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
     def replay(self) -> Iterator[ev.DurableEvent]:
         """Yields, in their order, the events that make the live state."""
         rows = self._sql.execute(
