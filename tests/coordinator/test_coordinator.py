@@ -400,6 +400,7 @@ async def test_a_silent_worker_loses_its_images_to_others_and_its_late_result_is
         async with asyncio.timeout(5):
             while (await coordinator.worker("silent")).state is not WorkerState.OFFLINE:
                 await asyncio.sleep(0.02)
+        monkeypatch.setattr("farm.scheduler.scheduler.LEASE_SECONDS", 60.0)
         engine.join("other")
         again = await engine.next_assignment()
         engine.finish_image(lost.key, 0, png("late"), "silent")
