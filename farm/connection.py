@@ -9,21 +9,25 @@ from typing import Any, TypeVar
 
 import grpc
 
-from farm.api.requests import MAX_MESSAGE_BYTES, SUBMITTER_METADATA, Outgoing
+from farm.access.entrance import Entrance
+from farm.api.requests import SUBMITTER_METADATA, Outgoing
 from farm.api.status import from_call
+from farm.channel import open_async_channel, open_channel
 from farm.errors import FarmError, SubmissionUnderWayError, UnreachableError
-from farm.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc, model_service_pb2_grpc, worker_service_pb2_grpc
+from farm.v1 import (
+    access_service_pb2_grpc,
+    job_pb2,
+    job_service_pb2,
+    job_service_pb2_grpc,
+    model_service_pb2_grpc,
+    worker_service_pb2_grpc,
+)
 
 M = TypeVar("M")
 
 CALL_SECONDS = 60.0
 
 _RECONNECT_SECONDS = 0.5
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-)
 
 
 class Patience:
@@ -60,17 +64,18 @@ class Connection:
     """The stubs of a farm's services, and the ways to call them.
 
     Args:
-        address: Where the farm listens.
+        entrance: The way into the farm.
         patience_seconds: How long what a restart cuts off waits for the farm to come back.
     """
 
-    def __init__(self, address: str, patience_seconds: float) -> None:
-        self.address = address
+    def __init__(self, entrance: Entrance, patience_seconds: float) -> None:
+        self.address = entrance.address
         self._patience_seconds = patience_seconds
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._channel = open_channel(entrance)
         self.jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
         self.workers = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self.access = access_service_pb2_grpc.AccessServiceStub(self._channel)
 
     def close(self) -> None:
         """Ends the connection, and what still runs over it."""
@@ -145,13 +150,14 @@ class Connection:
 class AsyncConnection:
     """What `Connection` is, on the event loop that runs when it is made; arguments and methods are the same."""
 
-    def __init__(self, address: str, patience_seconds: float) -> None:
-        self.address = address
+    def __init__(self, entrance: Entrance, patience_seconds: float) -> None:
+        self.address = entrance.address
         self._patience_seconds = patience_seconds
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._channel = open_async_channel(entrance)
         self.jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
         self.workers = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self.access = access_service_pb2_grpc.AccessServiceStub(self._channel)
 
     async def close(self) -> None:
         """Ends the connection, and what still runs over it."""

@@ -51,9 +51,14 @@ class SubmissionUnderWayError(FarmError):
 
 
 class JobNotFoundError(FarmError):
-    """No job of that name."""
+    """No job of that name, or none that the caller may see."""
 
     reason = "JOB_NOT_FOUND"
+
+    @classmethod
+    def of(cls, job_id: str) -> "JobNotFoundError":
+        """The error for a job that there is not."""
+        return cls(f'There is no job "{job_id}". `farm jobs` lists those that there are.', job=job_id)
 
 
 class ImageNotFoundError(FarmError):

@@ -8,8 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+
+from farm.access.access import Access
+from farm.access.enrolment import RayAccess
+from farm.access.entrance import find_entrance
+from farm.api.reach import Reach
 from farm.api.server import Server
 from farm.catalogue import Catalogue
+from farm.channel import open_channel
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.engine import Engine, LocalEngine
 from farm.worker.null_renderer import NullRenderer
@@ -19,11 +26,12 @@ TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RunningFarm:
-    """Where a farm listens, its state folder and coordinator for what the API cannot do, and how to stop it."""
+    """Where a farm listens, its state folder, coordinator and access for what the API cannot do, how to stop it."""
 
     address: str
     state: Path
     coordinator: Coordinator
+    access: Access
     stop: Callable[[], object]
 
 
@@ -33,6 +41,7 @@ def running_farm(
     *,
     address: str = "127.0.0.1:0",
     engine: Engine | None = None,
+    ray: RayAccess | None = None,
     seconds_per_image: float = 0.0,
     failures: Mapping[int, int] | None = None,
 ) -> Iterator[RunningFarm]:
@@ -42,6 +51,7 @@ def running_farm(
         state: The state folder; the cache of digests is beside it.
         address: Where to listen; any free port if nothing is said.
         engine: Reaches the workers; without it this machine is the only one, with a renderer of squares.
+        ray: How workers would reach Ray.
         seconds_per_image: How long that renderer takes.
         failures: How often each image, by index, fails.
     """
@@ -55,8 +65,11 @@ def running_farm(
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         async with Coordinator.open(state, catalogue, engine or LocalEngine(renderer)) as coordinator:
-            server = await Server.start(address, coordinator, catalogue)
-            ready.put(RunningFarm(server.address, state, coordinator, lambda: loop.call_soon_threadsafe(stop.set)))
+            access = Access.open(state)
+            server = await Server.start(Reach(address), coordinator, catalogue, access, ray)
+            ready.put(
+                RunningFarm(server.address, state, coordinator, access, lambda: loop.call_soon_threadsafe(stop.set))
+            )
             await stop.wait()
             await server.stop(grace_seconds=0.1)
 
@@ -71,3 +84,8 @@ def running_farm(
                 farm.stop()
                 done.result(TIMEOUT_SECONDS)
         done.result()
+
+
+def local_channel(farm: RunningFarm) -> grpc.Channel:
+    """A channel to a farm, with the token that its user has on its machine."""
+    return open_channel(find_entrance(farm.address))

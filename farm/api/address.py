@@ -1,9 +1,9 @@
 """Addresses of the API: how they are written, and which ones may be listened on."""
 
-import ipaddress
 import re
 import socket
 
+from farm.access.hosts import is_loopback
 from farm.errors import AddressError
 
 DEFAULT_ADDRESS = "127.0.0.1:7433"
@@ -11,33 +11,25 @@ DEFAULT_ADDRESS = "127.0.0.1:7433"
 _HOST = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+(%\w+)?\]", re.ASCII)
 
 
-def check_loopback(address: str) -> None:
-    """Makes sure that nobody but this machine's users can reach `address`.
-
-    Until access control exists, whoever can connect can submit, cancel and delete.
+def listens_locally(address: str) -> bool:
+    """Whether only this machine can reach what listens on `address`. Everything else needs TLS.
 
     Args:
         address: "host:port", "[ipv6]:port" or "unix:path".
 
     Raises:
-        AddressError: It is not of one of these forms, or reaches beyond loopback.
+        AddressError: It is not of one of these forms.
     """
     if _is_socket_path(address):
-        return
+        return True
     host, port = _parts(address)
-    if port is None:
+    if port is None or not (_HOST.fullmatch(host) or is_loopback(host)):
         raise AddressError(
             f'"{address}" is no address to listen on. Write host:port with a port from 0 to 65535, for example '
-            f"{DEFAULT_ADDRESS}, or unix:PATH.",
+            f"{DEFAULT_ADDRESS} for this machine alone or 0.0.0.0:7433 for others, or unix:PATH.",
             address=address,
         )
-    if host != "localhost" and not _is_loopback(host.removeprefix("[").removesuffix("]")):
-        raise AddressError(
-            f"The farm does not listen on {address}: it would be open to other machines, and this version cannot tell "
-            f"who calls. Use a loopback address such as {DEFAULT_ADDRESS} or [::1]:7433, localhost, or unix:PATH; from "
-            "elsewhere, come through an SSH tunnel.",
-            address=address,
-        )
+    return is_loopback(host)
 
 
 def check_written(address: str) -> None:
@@ -64,13 +56,6 @@ def _parts(address: str) -> tuple[str, int | None]:
     host, _, port = address.rpartition(":")
     is_port = port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535
     return host, int(port) if is_port and address.count(":") else None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_free(address: str) -> None:

@@ -12,10 +12,12 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from farm import domain
+from farm.access.tokens import Role, Token
+from farm.access.versions import Versions
 from farm.api.status import failure_status
 from farm.coordinator import views
 from farm.errors import InvalidRequestError
-from farm.v1 import job_pb2, job_service_pb2, model_pb2, worker_pb2
+from farm.v1 import access_pb2, job_pb2, job_service_pb2, model_pb2, worker_pb2
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -35,6 +37,7 @@ ATTEMPT_STATES = _numbers(domain.AttemptState, job_pb2.AttemptState, "ATTEMPT_ST
 WORKER_STATES = _numbers(domain.WorkerState, worker_pb2.WorkerState, "WORKER_STATE")
 CHIP_CLASSES = _numbers(domain.ChipClass, job_pb2.ChipClass, "CHIP_CLASS")
 COMPUTE_UNITS = _numbers(domain.ComputeUnit, job_pb2.ComputeUnit, "COMPUTE_UNIT")
+ROLES = _numbers(Role, access_pb2.Role, "ROLE")
 ATTENTIONS = _numbers(domain.AttentionVariant, job_pb2.Attention, "ATTENTION")
 
 
@@ -329,3 +332,21 @@ def encode_model(model: domain.Model) -> model_pb2.Model:
         defaults=encode_image_spec(model.defaults),
         samplers=domain.SAMPLERS,
     )
+
+
+def encode_token(token: Token) -> access_pb2.Token:
+    """A token, without anything of its secret."""
+    return access_pb2.Token(
+        name=f"tokens/{token.token_id}",
+        role=ROLES[token.role],
+        display_name=token.display_name,
+        create_time=_timestamp(token.create_time),
+        expire_time=_timestamp(token.expire_time),
+        revoke_time=_timestamp(token.revoke_time),
+        last_use_time=_timestamp(token.last_use_time),
+    )
+
+
+def encode_versions(versions: Versions) -> access_pb2.Versions:
+    """What a machine runs."""
+    return access_pb2.Versions(farm=versions.farm, ray=versions.ray, python=versions.python)

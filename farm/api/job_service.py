@@ -8,15 +8,16 @@ from collections.abc import AsyncIterator, Sequence
 from google.protobuf.empty_pb2 import Empty
 
 from farm.api import codec
+from farm.api.caller import owner_only, submitter
 from farm.api.interceptor import Context
 from farm.api.paging import AfterImage, AfterJob, page_size, read_token, write_token
-from farm.api.requests import MAX_ENTRIES, SUBMITTER_METADATA
+from farm.api.requests import MAX_ENTRIES
 from farm.api.status import MAX_VIOLATIONS
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.submission import Submission
 from farm.coordinator.views import ImageView
 from farm.domain import ImageSpec, ImageState
-from farm.errors import ArtifactError, InvalidRequestError
+from farm.errors import ArtifactError, InvalidRequestError, JobNotFoundError, PermissionDeniedError
 from farm.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 
 CHUNK_BYTES = 64 * 1024
@@ -39,7 +40,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             raise codec.invalid("spec", "is missing; the first message of a submission must hold it")
         submission = await self._coordinator.open_submission(
             codec.decode_job_spec(first.spec),
-            submitter=_submitter(context),
+            submitter=submitter(context),
             request_id=first.request_id,
             entry_count=first.spec.entry_count if first.spec.HasField("entry_count") else None,
         )
@@ -54,7 +55,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             await submission.abandon()
 
     async def GetJob(self, request: job_service_pb2.GetJobRequest, context: Context) -> job_pb2.Job:
-        return codec.encode_job(await self._coordinator.job(codec.resource_id(request.name, "jobs")))
+        return codec.encode_job(await self._coordinator.job(await self._job_id(request.name)))
 
     async def ListJobs(
         self, request: job_service_pb2.ListJobsRequest, context: Context
@@ -63,7 +64,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         after = read_token(request, AfterJob)
         jobs = await self._coordinator.jobs(
             states=codec.members(codec.JOB_STATES, request.states, "states"),
-            submitter=request.submitter or None,
+            submitter=_whose(request.submitter),
             after=None if after is None else (after.create_time, after.job_id),
             limit=size + 1,
         )
@@ -76,38 +77,38 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         )
 
     async def DeleteJob(self, request: job_service_pb2.DeleteJobRequest, context: Context) -> Empty:
-        await self._coordinator.delete_job(codec.resource_id(request.name, "jobs"))
+        await self._coordinator.delete_job(await self._job_id(request.name))
         return Empty()
 
     async def CancelJob(self, request: job_service_pb2.CancelJobRequest, context: Context) -> job_pb2.Job:
-        return codec.encode_job(await self._coordinator.cancel_job(codec.resource_id(request.name, "jobs")))
+        return codec.encode_job(await self._coordinator.cancel_job(await self._job_id(request.name)))
 
     async def PauseJob(self, request: job_service_pb2.PauseJobRequest, context: Context) -> job_pb2.Job:
-        return codec.encode_job(await self._coordinator.pause_job(codec.resource_id(request.name, "jobs")))
+        return codec.encode_job(await self._coordinator.pause_job(await self._job_id(request.name)))
 
     async def ResumeJob(self, request: job_service_pb2.ResumeJobRequest, context: Context) -> job_pb2.Job:
-        return codec.encode_job(await self._coordinator.resume_job(codec.resource_id(request.name, "jobs")))
+        return codec.encode_job(await self._coordinator.resume_job(await self._job_id(request.name)))
 
     async def RetryJob(self, request: job_service_pb2.RetryJobRequest, context: Context) -> job_pb2.Job:
-        return codec.encode_job(await self._coordinator.retry_job(codec.resource_id(request.name, "jobs")))
+        return codec.encode_job(await self._coordinator.retry_job(await self._job_id(request.name)))
 
     async def UpdateJobPriority(
         self, request: job_service_pb2.UpdateJobPriorityRequest, context: Context
     ) -> job_pb2.Job:
-        job_id = codec.resource_id(request.name, "jobs")
+        job_id = await self._job_id(request.name)
         return codec.encode_job(await self._coordinator.set_priority(job_id, request.priority))
 
     async def WatchJob(
         self, request: job_service_pb2.WatchJobRequest, context: Context
     ) -> AsyncIterator[job_service_pb2.JobEvent]:
         after = request.after_sequence if request.HasField("after_sequence") else None
-        async for event in self._coordinator.watch(codec.resource_id(request.name, "jobs"), after):
+        async for event in self._coordinator.watch(await self._job_id(request.name), after):
             yield codec.encode_event(event)
 
     async def ExplainJob(
         self, request: job_service_pb2.ExplainJobRequest, context: Context
     ) -> job_service_pb2.ExplainJobResponse:
-        return codec.encode_explanation(await self._coordinator.explain(codec.resource_id(request.name, "jobs")))
+        return codec.encode_explanation(await self._coordinator.explain(await self._job_id(request.name)))
 
     async def ListImages(
         self, request: job_service_pb2.ListImagesRequest, context: Context
@@ -115,7 +116,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         size = page_size(request.page_size)
         after = read_token(request, AfterImage)
         images = await self._coordinator.images(
-            codec.resource_id(request.parent, "jobs", "parent"),
+            await self._job_id(request.parent, "parent"),
             states=codec.members(codec.IMAGE_STATES, request.states, "states"),
             after_index=-1 if after is None else after.index,
             limit=size + 1,
@@ -136,7 +137,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
                 yield job_service_pb2.ImageChunk(data=png[offset : offset + CHUNK_BYTES], offset=offset)
 
     async def _committed_images(self, request: job_service_pb2.DownloadImagesRequest) -> AsyncIterator[ImageView]:
-        job_id = codec.resource_id(request.parent, "jobs", "parent")
+        job_id = await self._job_id(request.parent, "parent")
         chosen = frozenset(request.indices)
         wanted = sorted(chosen)
         start = request.after_index if request.HasField("after_index") else -1
@@ -147,6 +148,14 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
                 if not wanted or image.index in chosen:
                     yield image
             after = _before_next(wanted, images[-1].index) if images else None
+
+    async def _job_id(self, name: str, field: str = "name") -> str:
+        """The id of a job that the caller may see; to others it does not exist."""
+        job_id = codec.resource_id(name, "jobs", field)
+        owner = owner_only()
+        if owner is not None and (await self._coordinator.job(job_id)).submitter != owner:
+            raise JobNotFoundError.of(job_id)
+        return job_id
 
     def _read_artifact(self, image: ImageView) -> bytes:
         """The PNG's bytes. Checked before any of them is sent, so that nobody ever holds half of a wrong image."""
@@ -210,6 +219,13 @@ def _entries(request: job_service_pb2.SubmitJobRequest) -> Sequence[job_pb2.Imag
     return request.entries.entries
 
 
-def _submitter(context: Context) -> str:
-    metadata = dict(context.invocation_metadata() or ())
-    return str(metadata.get(SUBMITTER_METADATA, "")) or "anonymous"
+def _whose(wanted: str) -> str | None:
+    """Whose jobs are listed, of those that the caller may see: whom it asks for, or all."""
+    owner = owner_only()
+    if owner is not None and wanted not in ("", owner):
+        raise PermissionDeniedError(
+            f'The jobs of "{wanted}" are not yours to list: with this token, "{owner}" sees their own. Leave the '
+            "submitter out, or use a token with the role admin.",
+            submitter=wanted,
+        )
+    return owner or wanted or None

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from farm.api.codec import invalid
-from farm.v1 import job_service_pb2, model_service_pb2, worker_service_pb2
+from farm.v1 import access_service_pb2, job_service_pb2, model_service_pb2, worker_service_pb2
 
 T = TypeVar("T")
 
@@ -20,6 +20,7 @@ PagedRequest = (
     | job_service_pb2.ListImagesRequest
     | worker_service_pb2.ListWorkersRequest
     | model_service_pb2.ListModelsRequest
+    | access_service_pb2.ListTokensRequest
 )
 
 DEFAULT_PAGE_SIZE = 50

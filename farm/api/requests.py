@@ -16,7 +16,7 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """1,000 entries with the longest prompts that are taken, in Latin script, fit."""
 
 SUBMITTER_METADATA = "farm-submitter"
-"""Until access control says who calls, callers say so themselves; only this machine's users can call at all."""
+"""Whom an admin submits for, such as this machine's own user. Of others, their token says who they are."""
 
 _MESSAGE_BYTES = 4 * 1024 * 1024
 """A message is closed once it is this long, so that 1,000 very long prompts stay below the server's limit."""

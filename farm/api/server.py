@@ -1,17 +1,31 @@
-"""The gRPC server: the farm's services, health and reflection on one loopback address."""
+"""The gRPC server: the farm's services, health and reflection on one address."""
+
+import getpass
+from contextlib import ExitStack
+from dataclasses import replace
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from farm.api.address import check_loopback, listening_error
+from farm.access.access import Access
+from farm.access.doorplate import doorplate
+from farm.access.enrolment import RayAccess
+from farm.api.access_service import AccessService
+from farm.api.address import listening_error
+from farm.api.caller import AccessInterceptor
 from farm.api.interceptor import ErrorInterceptor
 from farm.api.job_service import JobService
 from farm.api.model_service import ModelService, ModelSource
+from farm.api.permissions import check_complete
+from farm.api.reach import Reach
 from farm.api.requests import MAX_MESSAGE_BYTES
+from farm.api.tls import ServerIdentity
 from farm.api.worker_service import WorkerService
 from farm.coordinator.coordinator import Coordinator
 from farm.v1 import (
+    access_service_pb2,
+    access_service_pb2_grpc,
     job_service_pb2,
     job_service_pb2_grpc,
     model_service_pb2,
@@ -26,56 +40,93 @@ _OPTIONS = (
     ("grpc.so_reuseport", 0),  # two farms on one port would share the calls between them
 )
 
-_SERVICES = tuple(
-    module.DESCRIPTOR.services_by_name[name].full_name
+SERVICES = tuple(
+    module.DESCRIPTOR.services_by_name[name]
     for module, name in (
         (job_service_pb2, "JobService"),
         (worker_service_pb2, "WorkerService"),
         (model_service_pb2, "ModelService"),
+        (access_service_pb2, "AccessService"),
+        (health_pb2, "Health"),
+        (reflection_pb2, "ServerReflection"),
     )
 )
+"""Every service that the server answers for."""
+
+_NAMES = tuple(service.full_name for service in SERVICES)
 
 
 class Server:
     """Serves a coordinator until it is stopped."""
 
-    def __init__(self, server: grpc.aio.Server, address: str, health_servicer: health.aio.HealthServicer) -> None:
+    def __init__(self, server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, reach: Reach) -> None:
         self._server = server
         self._health = health_servicer
-        self.address = address
+        self._open = ExitStack()
+        self.reach = reach
         """Where it listens; the port is the real one where 0 was asked for."""
 
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return self.reach.address
+
     @classmethod
-    async def start(cls, address: str, coordinator: Coordinator, catalogue: ModelSource) -> "Server":
-        """Starts to listen.
+    async def start(
+        cls,
+        reach: Reach,
+        coordinator: Coordinator,
+        catalogue: ModelSource,
+        access: Access,
+        ray: RayAccess | None = None,
+    ) -> "Server":
+        """Starts to listen: with TLS, unless only this machine can reach it.
 
         Args:
-            address: "host:port", "[ipv6]:port" or "unix:path"; port 0 takes any free one.
+            reach: Where to listen; port 0 takes any free one.
             coordinator: What answers for jobs and workers.
             catalogue: What answers for models.
+            access: Who may call.
+            ray: How workers reach Ray; None where the coordinator takes no workers.
 
         Raises:
-            AddressError: The address is not loopback, is in use, or is not allowed.
+            AddressError: The address is in use, is not allowed, or is none.
         """
-        check_loopback(address)
-        server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+        check_complete(SERVICES)
+        server = grpc.aio.server(interceptors=[ErrorInterceptor(), AccessInterceptor(access.tokens)], options=_OPTIONS)
+        bound = _bind(server, reach, access)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(JobService(coordinator), server)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(coordinator), server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(catalogue, coordinator), server)
+        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(access, bound.addresses, ray), server)
         health_servicer = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        try:
-            port = server.add_insecure_port(address)
-        except RuntimeError:
-            raise listening_error(address) from None
+        reflection.enable_server_reflection(_NAMES, server)
+        access.tokens.renew_local(getpass.getuser())
         await server.start()
-        for service in ("", *_SERVICES):
+        for service in ("", *_NAMES):
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-        bound = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
-        return cls(server, bound, health_servicer)
+        started = cls(server, health_servicer, bound)
+        started._open.enter_context(doorplate(bound.address, access.folder, is_tls=not bound.is_local))
+        return started
 
     async def stop(self, grace_seconds: float = 2.0) -> None:
         """Takes no new calls, lets running ones finish for `grace_seconds`, then ends them."""
+        self._open.close()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_seconds)
+
+
+def _bind(server: grpc.aio.Server, reach: Reach, access: Access) -> Reach:
+    """Takes the address, and gives it with its real port."""
+    try:
+        if reach.is_local:
+            port = server.add_insecure_port(reach.address)
+        else:
+            identity = ServerIdentity(access.authority, reach.certified_hosts)
+            port = server.add_secure_port(reach.address, identity.credentials())
+    except RuntimeError:
+        raise listening_error(reach.address) from None
+    if reach.address.startswith("unix:"):
+        return reach
+    return replace(reach, address=f"{reach.address.rpartition(':')[0]}:{port}")

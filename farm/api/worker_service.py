@@ -1,9 +1,12 @@
 """Workers over gRPC."""
 
+from farm.access.tokens import Role
 from farm.api import codec
+from farm.api.caller import caller
 from farm.api.interceptor import Context
 from farm.api.paging import page_by_name
 from farm.coordinator.coordinator import Coordinator
+from farm.errors import PermissionDeniedError
 from farm.v1 import worker_pb2, worker_service_pb2, worker_service_pb2_grpc
 
 
@@ -26,10 +29,18 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         )
 
     async def DrainWorker(self, request: worker_service_pb2.DrainWorkerRequest, context: Context) -> worker_pb2.Worker:
-        worker_id = codec.resource_id(request.name, "workers")
+        worker_id = _steered(request.name)
         return codec.encode_worker(await self._coordinator.drain_worker(worker_id, now=request.now))
 
     async def ResumeWorker(
         self, request: worker_service_pb2.ResumeWorkerRequest, context: Context
     ) -> worker_pb2.Worker:
-        return codec.encode_worker(await self._coordinator.resume_worker(codec.resource_id(request.name, "workers")))
+        return codec.encode_worker(await self._coordinator.resume_worker(_steered(request.name)))
+
+
+def _steered(name: str) -> str:
+    """Which worker is to be steered; a worker steers itself only."""
+    worker_id = codec.resource_id(name, "workers")
+    if caller().role is Role.WORKER and caller().display_name != worker_id:
+        raise PermissionDeniedError("A worker may drain and resume itself only.", worker=worker_id)
+    return worker_id

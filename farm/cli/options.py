@@ -16,6 +16,26 @@ address_option = click.option(
     help="Where the farm listens.",
 )
 
+listen_option = click.option(
+    "--listen",
+    "--address",
+    "address",
+    envvar=["FARM_LISTEN", "FARM_ADDRESS"],
+    default=DEFAULT_ADDRESS,
+    show_default=True,
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="Where to listen. Beyond this machine (0.0.0.0:7433) it is with TLS, and nobody gets in without a token.",
+)
+
+hostname_option = click.option(
+    "--hostname",
+    "hostnames",
+    multiple=True,
+    metavar="NAME",
+    help="What other machines call this one, if that is not its own name or address; may be given more than once.",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, with the API's field names.")
 
 null_renderer_option = click.option(

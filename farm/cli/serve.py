@@ -8,13 +8,23 @@ from pathlib import Path
 
 import click
 
-from farm.api.address import DEFAULT_ADDRESS, check_free, check_loopback
+from farm.access.access import Access
+from farm.access.enrolment import RayAccess
+from farm.api.address import DEFAULT_ADDRESS, check_free, listens_locally
+from farm.api.reach import Reach
 from farm.api.server import Server
 from farm.carrier.security import RaySecurity, ray_token
 from farm.catalogue import Catalogue
 from farm.cli.local_fleet import free_ray_address, local_workers
 from farm.cli.logs import log_to_stderr
-from farm.cli.options import address_option, json_option, null_renderer_option, ray_address_option, state_option
+from farm.cli.options import (
+    hostname_option,
+    json_option,
+    listen_option,
+    null_renderer_option,
+    ray_address_option,
+    state_option,
+)
 from farm.cli.output import console, print_json
 from farm.cli.renderer import make_renderer
 from farm.cli.signals import stop_signals
@@ -24,8 +34,14 @@ from farm.coordinator.engine import Engine, LocalEngine
 from farm.coordinator.ray_engine import RayEngine, RaySettings
 
 
-@click.command(epilog="Example: farm coordinator --address 127.0.0.1:7433 --state ./state")
-@address_option
+@click.command(
+    epilog="""\b
+Examples:
+  farm coordinator --state ./state
+  farm coordinator --listen 0.0.0.0:7433 --hostname render.example.com"""
+)
+@listen_option
+@hostname_option
 @state_option
 @null_renderer_option
 @click.option(
@@ -43,6 +59,7 @@ from farm.coordinator.ray_engine import RayEngine, RaySettings
 @json_option
 def coordinator(
     address: str,
+    hostnames: tuple[str, ...],
     state: Path,
     null_renderer: bool,
     engine_name: str,
@@ -53,27 +70,41 @@ def coordinator(
     """Run the coordinator in the foreground, with this machine as its worker unless --engine says otherwise.
 
     Jobs and images live in the state folder, and survive whatever happens to this process. Prints a line once it
-    listens; --address 127.0.0.1:0 takes any free port. Logs go to standard error. Stop it with Ctrl-C.
+    listens; --listen 127.0.0.1:0 takes any free port. Logs go to standard error. Stop it with Ctrl-C.
+
+    By default only this machine can reach it. With --listen 0.0.0.0:7433 others can, too: it then has TLS with a
+    certificate of the farm's own authority, and prints what they need. `farm token create` makes their tokens.
     """
     log_to_stderr(logging.INFO)
 
-    def announce(listening: str) -> None:
+    def announce(reach: Reach, access: Access) -> None:
+        fingerprint = access.authority.fingerprint
         if as_json:
-            print_json({"address": listening, "state": str(state)})
+            facts = {"address": reach.address, "addresses": reach.addresses(), "ca_fingerprint": fingerprint}
+            print_json({**facts, "state": str(state)})
         else:
-            click.echo(f"Listening on {listening}; state in {state}")
+            click.echo(f"Listening on {reach.address}; state in {state}")
+            if not reach.is_local:
+                click.echo(
+                    f"Other machines need FARM_ADDRESS={reach.addresses()[0]} FARM_CA={fingerprint} and a FARM_TOKEN, "
+                    "which `farm token create` makes."
+                )
 
     catalogue = Catalogue()
-    engine: Engine = (
-        RayEngine(RaySettings(ray_address, RaySecurity(ray_token(state / "access"))))
-        if engine_name == "ray"
-        else LocalEngine(make_renderer(catalogue, state / "worker", null=null_renderer))
-    )
-    asyncio.run(serve(address, state, catalogue, engine, stop_with_stdin, announce))
+    reach = Reach(address, hostnames)
+    if engine_name == "local":
+        local = LocalEngine(make_renderer(catalogue, state / "worker", null=null_renderer))
+        asyncio.run(serve(reach, state, catalogue, local, None, stop_with_stdin, announce))
+        return
+    token = ray_token(state / "access")
+    engine = RayEngine(RaySettings(ray_address, RaySecurity(token)))
+    ray = RayAccess(ray_address, token.read_text(), is_tls=False)
+    asyncio.run(serve(reach, state, catalogue, engine, ray, stop_with_stdin, announce))
 
 
 @click.command(epilog="Example: farm up")
-@address_option
+@listen_option
+@hostname_option
 @state_option
 @null_renderer_option
 @click.option(
@@ -83,57 +114,69 @@ def coordinator(
     help="Run so many workers as processes with Ray, to try out a fleet. They share this machine's one device: one "
     "renders at a time, unless with --null-renderer.  [default: this machine as one worker, without Ray]",
 )
-def up(address: str, state: Path, null_renderer: bool, workers: int) -> None:
+def up(address: str, hostnames: tuple[str, ...], state: Path, null_renderer: bool, workers: int) -> None:
     """Start a farm on this machine, and say how to use it. Ctrl-C stops it; jobs go on when it is started again."""
     log_to_stderr(logging.WARNING)
     out = console()
 
-    def announce(listening: str) -> None:
-        out.print(f"[bold]The farm is up[/bold] at {listening}; jobs and images are in {state}\n")
+    def announce(reach: Reach, access: Access) -> None:
+        out.print(f"[bold]The farm is up[/bold] at {reach.address}; jobs and images are in {state}\n")
         out.print("In another terminal:")
-        option = "" if listening == DEFAULT_ADDRESS else f" --address {listening}"
+        here = reach.address if reach.is_local else f"127.0.0.1:{reach.address.rpartition(':')[2]}"
+        option = "" if here == DEFAULT_ADDRESS else f" --address {here}"
         for line, meaning in (
             (f'farm submit{option} -p "a red circle on a white background" --wait --pull out/circle', "one picture"),
             (f"farm submit{option} prompts.csv --wait --pull out/batch", "many"),
             (f"farm jobs{option}", "what runs"),
         ):
             out.print(f"  {line}  [dim]# {meaning}[/dim]")
+        if not reach.is_local:
+            out.print("\nOn other machines, with what `farm token create` here puts into FARM_TOKEN, the same after")
+            out.print(f"  export FARM_ADDRESS={reach.addresses()[0]} FARM_CA={access.authority.fingerprint}")
         out.print("\nCtrl-C stops the farm. Jobs that are not finished go on when it is started again.")
 
     catalogue = Catalogue()
+    reach = Reach(address, hostnames)
     if workers == 0:
         local = LocalEngine(make_renderer(catalogue, state / "worker", null=null_renderer))
-        asyncio.run(serve(address, state, catalogue, local, stop_with_stdin=False, announce=announce))
+        asyncio.run(serve(reach, state, catalogue, local, None, stop_with_stdin=False, announce=announce))
         return
-    check_loopback(address)
+    if not reach.is_local:
+        raise click.UsageError(
+            "--workers is for trying out a fleet on this machine, so --listen must be a loopback address with it. For "
+            "other machines, run `farm coordinator --engine ray --listen ...`."
+        )
     check_free(address)
     ray_address = free_ray_address()
-    security = RaySecurity(ray_token(state / "access"))
+    token = ray_token(state / "access")
     with local_workers(workers, state, ray_address, null_renderer=null_renderer):
-        ray = RayEngine(RaySettings(ray_address, security))
-        asyncio.run(serve(address, state, catalogue, ray, stop_with_stdin=False, announce=announce))
+        engine = RayEngine(RaySettings(ray_address, RaySecurity(token)))
+        ray = RayAccess(ray_address, token.read_text(), is_tls=False)
+        asyncio.run(serve(reach, state, catalogue, engine, ray, stop_with_stdin=False, announce=announce))
 
 
 async def serve(
-    address: str,
+    reach: Reach,
     state: Path,
     catalogue: Catalogue,
     engine: Engine,
+    ray: RayAccess | None,
     stop_with_stdin: bool,
-    announce: Callable[[str], None],
+    announce: Callable[[Reach, Access], None],
 ) -> None:
     """Runs a farm until a signal, the end of standard input, or a failure of its own.
 
     Raises:
         FarmError: It cannot start, or cannot go on.
     """
-    check_loopback(address)
-    check_free(address)
+    listens_locally(reach.address)  # said at once if it is no address
+    check_free(reach.address)
     stop = _stop_event(stop_with_stdin)
     async with Coordinator.open(state, catalogue, engine) as coordinator:
-        server = await Server.start(address, coordinator, catalogue)
+        access = Access.open(state)
+        server = await Server.start(reach, coordinator, catalogue, access, ray)
         try:
-            announce(server.address)
+            announce(server.reach, access)
             await stop.wait()
         finally:
             await server.stop()

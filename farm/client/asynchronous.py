@@ -27,7 +27,7 @@ from farm.client.shared import (
     PAGE_SIZE,
     PATIENCE_SECONDS,
     KnownJob,
-    chosen_address,
+    chosen_entrance,
     drain_request,
     get_job_request,
     list_jobs_request,
@@ -50,12 +50,23 @@ class AsyncClient:
 
     Args:
         address: Where the farm listens; without it FARM_ADDRESS, or this machine's farm.
+        token: Secret of the token to call with; without it FARM_TOKEN or, for a farm of this user's on this machine,
+            the farm's own.
+        ca: What a farm on another machine is verified with: the file of its CA certificate, or "sha256:HEX", which is
+            asked for once when the client is made; without it FARM_CA.
         patience_seconds: How long what a restart cuts off waits for the farm to come back.
     """
 
-    def __init__(self, address: str | None = None, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        self.address = chosen_address(address)
-        self._connection = AsyncConnection(self.address, patience_seconds)
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        ca: str | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._connection = AsyncConnection(chosen_entrance(address, token, ca), patience_seconds)
+        self.address = self._connection.address
 
     async def __aenter__(self) -> Self:
         return self

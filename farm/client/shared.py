@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
+from farm.access.entrance import Entrance, find_entrance
 from farm.api import codec
 from farm.api.address import DEFAULT_ADDRESS, check_written
 from farm.api.requests import Outgoing, image_spec_message
@@ -21,15 +22,17 @@ PAGE_SIZE = 1000
 _DEFAULTS = tuple(field.name for field in dataclasses.fields(ImageSpec))
 
 
-def chosen_address(address: str | None) -> str:
-    """Where the farm listens: as said, as FARM_ADDRESS says, or on this machine.
+def chosen_entrance(address: str | None, token: str | None, ca: str | None) -> Entrance:
+    """The way into the farm: as said, as FARM_ADDRESS, FARM_TOKEN and FARM_CA say, or into the one on this machine.
 
     Raises:
-        AddressError: It is not written as an address.
+        AddressError: The address is not written as one.
+        UntrustedServerError: There is nothing to verify a farm on another machine with, or what there is does not fit.
+        UnreachableError: The farm does not answer, and its CA certificate had to be asked for.
     """
     chosen = address or os.environ.get("FARM_ADDRESS") or DEFAULT_ADDRESS
     check_written(chosen)
-    return chosen
+    return find_entrance(chosen, token, ca)
 
 
 def outgoing(

@@ -377,5 +377,5 @@ class Coordinator:
     async def _row(self, job_id: str) -> JobRow:
         row = await self._storage.read(self._storage.reader.job, job_id)
         if row is None:
-            raise JobNotFoundError(f'There is no job "{job_id}". `farm jobs` lists those that there are.', job=job_id)
+            raise JobNotFoundError.of(job_id)
         return row

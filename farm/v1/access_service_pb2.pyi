@@ -66,7 +66,7 @@ class CreateTokenResponse(_message.Message):
     def token(self) -> _access_pb2.Token: ...
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Where the farm can be reached from other machines, "host:port", best first. Empty: it listens on loopback only."""
+        """Where the farm can be reached, "host:port", best first; on loopback if it listens nowhere else."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ from farm.v1 import (
 )
 from tests.abuse.fuzzing import cases, fuzz
 from tests.abuse.messages import messages
-from tests.running_farm import running_farm
+from tests.running_farm import local_channel, running_farm
 
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
@@ -129,7 +129,7 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
     """Calls a farm, which must still render after all that was done to it."""
     with (
         running_farm(tmp_path_factory.mktemp("farm") / "state") as farm,
-        grpc.insecure_channel(farm.address) as channel,
+        local_channel(farm) as channel,
     ):
         yield Caller(channel)
         check_that_it_renders(channel)

@@ -23,7 +23,7 @@ from farm.v1 import (
     worker_service_pb2,
     worker_service_pb2_grpc,
 )
-from tests.running_farm import RunningFarm, running_farm
+from tests.running_farm import RunningFarm, local_channel, running_farm
 
 SECONDS = 20.0
 
@@ -36,7 +36,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
 
 @pytest.fixture(scope="module")
 def channel(farm: RunningFarm) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(farm.address) as opened:
+    with local_channel(farm) as opened:
         yield opened
 
 
@@ -120,7 +120,7 @@ def test_a_submission_that_is_only_to_be_checked_tells_how_long_it_would_take_on
 ) -> None:
     with (
         running_farm(tmp_path / "state", seconds_per_image=0.1) as running,
-        grpc.insecure_channel(running.address) as channel,
+        local_channel(running) as channel,
     ):
         jobs = job_service_pb2_grpc.JobServiceStub(channel)
         assert not submit(jobs, ["a"], validate_only=True).HasField("eta")
@@ -395,7 +395,7 @@ def test_an_address_that_the_system_does_not_give_is_refused(tmp_path: Path) -> 
 def test_a_unix_socket_serves_as_well_as_a_port(tmp_path: Path) -> None:
     with (
         running_farm(tmp_path / "state", address=f"unix:{tmp_path}/farm.sock") as running,
-        grpc.insecure_channel(running.address) as channel,
+        local_channel(running) as channel,
     ):
         jobs = job_service_pb2_grpc.JobServiceStub(channel)
         assert finish(jobs, submit(jobs, ["a"])).state == job_pb2.JOB_STATE_SUCCEEDED
