@@ -46,17 +46,17 @@ class _Authorized:
         self._token = token
         self.close = channel.close
 
-    def unary_unary(self, method: str, **options: Any) -> "_Call":
-        return _Call(self._channel.unary_unary(method, **options), self._token)
+    def unary_unary(self, *arguments: Any, **options: Any) -> "_Call":
+        return _Call(self._channel.unary_unary(*arguments, **options), self._token)
 
-    def unary_stream(self, method: str, **options: Any) -> "_Call":
-        return _Call(self._channel.unary_stream(method, **options), self._token)
+    def unary_stream(self, *arguments: Any, **options: Any) -> "_Call":
+        return _Call(self._channel.unary_stream(*arguments, **options), self._token)
 
-    def stream_unary(self, method: str, **options: Any) -> "_Call":
-        return _Call(self._channel.stream_unary(method, **options), self._token)
+    def stream_unary(self, *arguments: Any, **options: Any) -> "_Call":
+        return _Call(self._channel.stream_unary(*arguments, **options), self._token)
 
-    def stream_stream(self, method: str, **options: Any) -> "_Call":
-        return _Call(self._channel.stream_stream(method, **options), self._token)
+    def stream_stream(self, *arguments: Any, **options: Any) -> "_Call":
+        return _Call(self._channel.stream_stream(*arguments, **options), self._token)
 
     def __enter__(self) -> "_Authorized":
         return self

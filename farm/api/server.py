@@ -93,7 +93,7 @@ class Server:
             AddressError: The address is in use, is not allowed, or is none.
         """
         check_complete(SERVICES)
-        server = grpc.aio.server(interceptors=[ErrorInterceptor(), AccessInterceptor(access.tokens)], options=_OPTIONS)
+        server = grpc.aio.server(interceptors=[AccessInterceptor(access.tokens), ErrorInterceptor()], options=_OPTIONS)
         bound = _bind(server, reach, access)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(JobService(coordinator), server)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(coordinator), server)

@@ -145,6 +145,14 @@ def from_call(call: grpc.RpcError, address: str) -> errors.FarmError:
 def _foreign_error(call: grpc.Call | grpc.aio.AioRpcError, address: str) -> errors.FarmError:
     """An error that the farm did not raise: the connection's, or of a server that is no farm."""
     match call.code():
+        case grpc.StatusCode.UNAVAILABLE if "handshake failed" in (call.details() or ""):
+            return errors.UntrustedServerError(
+                f"What answers at {address} cannot prove that it is the farm: its certificate is not of the authority "
+                "that FARM_CA (or --ca) names or does not hold this host name or address, or it speaks no TLS. Compare "
+                "with what `farm coordinator` printed when it started; for another name of the same machine, start it "
+                f"with --hostname. ({(call.details() or '')[-160:]})",
+                address=address,
+            )
         case grpc.StatusCode.UNAVAILABLE:
             return errors.UnreachableError(
                 f"No farm answers at {address}. Start one on this machine with `farm up`, or name another with "

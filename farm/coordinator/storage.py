@@ -29,7 +29,7 @@ class Storage:
 
     def __init__(self, folder: Path) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts and images are nobody else's business
             self._lock = filelock.FileLock(folder / "lock", thread_local=False)
             self._lock.acquire(blocking=False)
         except filelock.Timeout:
