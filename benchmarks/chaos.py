@@ -9,13 +9,24 @@ the journal and the file that was submitted.
 import argparse
 import shutil
 import tempfile
+import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.report import report
 from tests.audit.check import Damage
-from tests.ray.chaos import FAULTS, WORKERS, run
-from tests.ray.fleet import SECONDS_PER_IMAGE
+from tests.ray.batch import Batch
+from tests.ray.chaos import FAULTS, chaos
+from tests.ray.disks import small_disk
+from tests.ray.fleet import SECONDS_PER_IMAGE, running_fleet
+from tests.ray.odd_worker import Oddity
+
+WORKERS: Mapping[str, Oddity | None] = {"one": None, "two": None, "three": None, "scripted": Oddity.SCRIPTED}
+"""The first has a small disk of its own; the last one a pipeline process, whose pictures are noise."""
+
+PROMPT = f"number {{}}, sleep {SECONDS_PER_IMAGE} at 1"
+PATIENCE_SECONDS = 2 * 3600.0
 
 LOST = {Damage.LOST, Damage.MISSING, Damage.COUNT, Damage.JOURNAL, Damage.MANIFEST}
 TWICE = {Damage.TWICE, Damage.ORPHAN, Damage.FENCE}
@@ -30,8 +41,14 @@ def main() -> None:
     parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS))
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="farm-chaos-"))
-    batch, done, seconds = run(folder, given.images, given.seed, given.every, given.faults)
-    findings = batch.findings()
+    with small_disk(folder / "one"), running_fleet(folder, WORKERS) as fleet:
+        batch = Batch(fleet, folder, given.images, PROMPT.format, begun=0)
+        began = time.monotonic()
+        with chaos(fleet, given.seed, given.every, given.faults) as done:
+            batch.wait_for_end(PATIENCE_SECONDS)
+            seconds = time.monotonic() - began
+        batch.pull()
+        findings = batch.findings()
     compared_with = f"{given.images} images on 4 workers, seed {given.seed}, a fault every {given.every:g} s on average"
     for finding in findings:
         print(finding)

@@ -6,26 +6,17 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
 from farm.client import Client
 from farm.errors import WorkerNotFoundError
-from tests.ray.batch import Batch
-from tests.ray.disks import filled, small_disk
-from tests.ray.fleet import SECONDS_PER_IMAGE, Fleet, kill, parts, running_fleet
-from tests.ray.odd_worker import Oddity
+from tests.ray.disks import filled
+from tests.ray.fleet import Fleet, kill, parts
 
-WORKERS: Mapping[str, Oddity | None] = {"one": None, "two": None, "three": None, "scripted": Oddity.SCRIPTED}
-"""The last one has a pipeline process, whose pictures are noise."""
-
-PROMPT = f"number {{}}, sleep {SECONDS_PER_IMAGE} at 1"
-SMALL_DISK = "one"
 BEYOND_A_LEASE = 8.0
 DOWN_SECONDS = 1.5
-LIMIT_SECONDS = 3600.0
 
 
 def worker_killed(fleet: Fleet, name: str) -> None:
@@ -80,8 +71,9 @@ def drain_for_a_while(fleet: Fleet, name: str, *, now: bool) -> None:
 
 
 def disk_filled(fleet: Fleet, _: str) -> None:
-    if os.path.ismount(fleet.folder(SMALL_DISK)):  # or else this machine's own disk would be
-        with filled(fleet.folder(SMALL_DISK)):
+    small = [fleet.folder(name) for name in fleet.workers if os.path.ismount(fleet.folder(name))]
+    if small:  # or else this machine's own disk would be filled
+        with filled(small[0]):
             time.sleep(DOWN_SECONDS)
 
 
@@ -128,57 +120,31 @@ def kill_part(fleet: Fleet, worker: str | None, command: str, how: signal.Signal
             kill(pid, how)
 
 
-class Chaos:
-    """Does harm at random moments, until it is told to stop.
+@contextmanager
+def chaos(
+    fleet: Fleet, seed: int, every_seconds: float, faults: Sequence[str], limit: int | None = None
+) -> Iterator[Counter[str]]:
+    """Does harm at random moments until the block ends, one fault after another; counts them by name.
 
     Args:
         fleet: Suffers.
         seed: Repeats the choice of faults, victims and moments.
-        every_seconds: From one fault to the next, on average.
+        every_seconds: From the end of one fault to the next, on average.
         faults: Names of the faults to choose from.
         limit: So many at most.
     """
+    chance, is_over, done = random.Random(seed), threading.Event(), Counter[str]()
 
-    def __init__(self, fleet: Fleet, seed: int, every_seconds: float, faults: Sequence[str], limit: int | None) -> None:
-        self._fleet = fleet
-        self._chance = random.Random(seed)
-        self._every_seconds = every_seconds
-        self._faults = faults
-        self._limit = limit
-        self._is_over = threading.Event()
-        self.done: Counter[str] = Counter()
+    def harm() -> None:
+        while not is_over.wait(chance.uniform(0.5, 1.5) * every_seconds) and done.total() != limit:
+            fault, victim = chance.choice(faults), chance.choice(list(fleet.workers))
+            FAULTS[fault](fleet, victim)
+            done[fault] += 1
 
-    def run(self) -> None:
-        """One fault after another; each is over before the next begins."""
-        while not self._is_over.wait(self._chance.uniform(0.5, 1.5) * self._every_seconds):
-            if self._limit is not None and self.done.total() >= self._limit:
-                return
-            fault, victim = self._chance.choice(self._faults), self._chance.choice(list(WORKERS))
-            FAULTS[fault](self._fleet, victim)
-            self.done[fault] += 1
-
-    def stop(self) -> None:
-        """No further fault begins."""
-        self._is_over.set()
-
-
-def run(
-    folder: Path, images: int, seed: int, every_seconds: float, faults: Sequence[str], limit: int | None = None
-) -> tuple[Batch, Counter[str], float]:
-    """Renders a batch under faults; gives it, the faults by kind, and seconds from its submission to its end."""
-    with ExitStack() as stack:
-        stack.enter_context(small_disk(folder / SMALL_DISK))
-        fleet = stack.enter_context(running_fleet(folder, WORKERS))
-        batch = Batch(fleet, folder, images, PROMPT.format, begun=0)
-        began = time.monotonic()
-        chaos = Chaos(fleet, seed, every_seconds, faults, limit)
-        with ThreadPoolExecutor(1, "chaos") as thread:
-            doing = thread.submit(chaos.run)
-            try:
-                batch.wait_for_end(LIMIT_SECONDS)
-                seconds = time.monotonic() - began
-            finally:
-                chaos.stop()
-            doing.result()
-        batch.pull()
-    return batch, chaos.done, seconds
+    with ThreadPoolExecutor(1, "chaos") as thread:
+        harming = thread.submit(harm)
+        try:
+            yield done
+        finally:
+            is_over.set()
+        harming.result()

@@ -12,6 +12,7 @@ from farm.domain import ImageState, Pin
 from farm.v1 import worker_pb2
 from tests.cli.processes import eventually
 from tests.ray.batch import Batch
+from tests.ray.chaos import chaos
 from tests.ray.disks import filled, small_disk
 from tests.ray.fleet import PATIENCE, Fleet, kill, running_fleet
 from tests.ray.odd_worker import Oddity
@@ -143,3 +144,12 @@ def test_a_worker_that_delivers_garbage_is_set_aside_and_the_others_render_the_b
     batch.finish()
     assert "worker.set_aside worker=garbage" in batch.log()
     assert all(image.worker != "workers/garbage" for page in client.job(batch.name).list_images() for image in page)
+
+
+def test_a_batch_under_random_faults_has_every_image_once_and_whole(fleet: Fleet, tmp_path: Path) -> None:
+    quick = ("worker_killed", "bridge_killed", "pipeline_killed", "driver_killed", "worker_drained_at_once")
+    batch = Batch(fleet, tmp_path, 400, STEADY.format, begun=0)
+    with chaos(fleet, seed=4, every_seconds=0.5, faults=quick, limit=4) as done:
+        batch.wait_for_end()
+    assert done.total() > 0
+    batch.finish()
