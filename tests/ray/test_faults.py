@@ -14,6 +14,8 @@ from tests.ray.fleet import PATIENCE, SECONDS_PER_IMAGE, Fleet, kill, running_fl
 
 BEYOND_A_LEASE = 8.0
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture(scope="module")
 def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:

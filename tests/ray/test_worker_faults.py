@@ -20,6 +20,8 @@ from tests.ray.odd_worker import Oddity
 STEADY = "number {}, sleep 0.05 at 1"
 NULL, PIPELINE = Pin(runtime="null"), Pin(runtime="portable")
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture(scope="module")
 def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
