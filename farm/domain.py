@@ -301,6 +301,13 @@ class ModelVariant:
         """Whether a part of it is a compiled model, which only Core ML on a Mac can run."""
         return any(path.suffix == ".mlmodelc" for path in self.components.values())
 
+    def parts_of(self, component: str) -> tuple[str, ...]:
+        """The keys of `components` that make up a component: itself, its two halves, or none if it is not there."""
+        halves = (f"{component}_chunk1", f"{component}_chunk2")
+        if component in self.components:
+            return (component,)
+        return halves if all(half in self.components for half in halves) else ()
+
 
 @dataclass(frozen=True, slots=True)
 class Model:

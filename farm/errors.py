@@ -127,6 +127,12 @@ class PackageError(FarmError):
     reason = "PACKAGE_INVALID"
 
 
+class FetchError(FarmError):
+    """A model cannot be fetched: it is not there, the hub does not answer, or what came is damaged."""
+
+    reason = "FETCH_FAILED"
+
+
 class UnsupportedOperationsError(PackageError):
     """A package uses operations that the portable runtime does not cover. All of them are named at once."""
 

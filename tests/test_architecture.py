@@ -20,7 +20,7 @@ ROOMS: dict[str, set[str]] = {
     "simulator": {"reports", "scheduler"},
     "mil": set(),
     "runtime": {"mil"},
-    "diffusion": {"reports", "runtime.base"},
+    "diffusion": {"reports", "runtime.base", "runtime.chain"},
     "catalogue": {"mil.compiled", "mil.messages"},
     "convert": {"catalogue", "runtime", "diffusion"},
     "child": set(),
@@ -55,6 +55,7 @@ LIBRARIES: dict[str, set[str]] = {
     "click": {"cli"},
     "dynamicprompts": {"batch.templates"},
     "highspy": {"scheduler.lp"},
+    "huggingface_hub": {"catalogue.hub"},
     "ray": {"carrier.node_process", "coordinator.ray_driver"},
     "rich": {"cli"},
 }

@@ -40,6 +40,7 @@ CODES: Mapping[type[errors.FarmError], grpc.StatusCode] = {
     errors.PackageError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ConversionError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.FeedError: grpc.StatusCode.INTERNAL,
+    errors.FetchError: grpc.StatusCode.UNAVAILABLE,
     errors.PipelineError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ImageFailedError: grpc.StatusCode.INTERNAL,
     errors.DeviceBusyError: grpc.StatusCode.UNAVAILABLE,

@@ -30,6 +30,9 @@ _UNSUPPORTED = {
 """What a model may be instead of one that can be rendered with, by the component that shows it."""
 
 
+_ALIKE = {("refiner", "unet"), ("unet", "unet_chunk1"), ("refiner", "unet_chunk1")}
+"""Roles that packages may seem to have, and names that go with them: a first half may hand over one value only."""
+
 _LEFT_OUT = ("controlnet", *_UNSUPPORTED)
 """Components that may lie beside a pipeline's, and that no pipeline of the farm uses."""
 
@@ -201,7 +204,7 @@ def _check_role(part: Part, component: str) -> None:
     """Compares what a package's name promises with what it takes and gives."""
     role = role_of(part.interface)
     kind = KINDS.get(component, component)
-    if role == kind or (role == "refiner" and kind == "unet"):
+    if role == kind or (role, kind) in _ALIKE:
         return
     needs = next((sorted(known.inputs) for known in ROLES if known.component == kind and known.inputs), [])
     is_what = f"which are those of a {role}" if role else f"where it should take {', '.join(needs) or 'others'}"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.diffusion.components import Hidden, TextEncoder, Unet, VaeDecoder
+from farm.diffusion.loading import load_component
 from farm.diffusion.noise import Latents, NumpyRandomSource, RandomSource
 from farm.diffusion.prediction import denoiser, guide
 from farm.diffusion.samplers import SAMPLERS
@@ -93,17 +94,17 @@ class Pipeline:
             PackageError: A package cannot be read or run.
             PipelineError: The packages do not make a pipeline.
         """
-        missing = {"text_encoder", "unet", "vae_decoder"} - set(variant.components)
+        missing = [name for name in ("text_encoder", "unet", "vae_decoder") if not variant.parts_of(name)]
         if missing:
             raise PipelineError(
-                f"The model {variant.model} has no {', '.join(sorted(missing))}, without which no image can be made."
+                f"The model {variant.model} has no {', '.join(missing)}, without which no image can be made."
                 " Fetch or convert it again.",
                 model=variant.model,
             )
         loaded = {}
         for component in ("text_encoder", "unet", "vae_decoder"):
             on_stage(Stage.COMPILE if runtime.compiles else Stage.LOAD)
-            loaded[component] = runtime.load(variant.components[component], compute_unit)
+            loaded[component] = load_component(variant, component, runtime, compute_unit)
         on_stage(Stage.LOAD)
         text_encoder = TextEncoder(loaded["text_encoder"])
         tokenizer = Tokenizer(variant.tokenizer, text_encoder.length, variant.config.pad_token)

@@ -118,19 +118,40 @@ def read_program(path: Path, function: str | None = None) -> Program:
         function: The function that shall run; the package's default if not given.
 
     Raises:
-        PackageError: It is missing, damaged, holds something else than an ML program, or has no such function.
+        PackageError: It is missing, damaged, holds something else than one ML program, or has no such function.
+    """
+    programs = read_programs(path, function)
+    if len(programs) != 1:
+        raise PackageError(
+            f"{path} holds a pipeline of {len(programs)} models, where one is meant. Load it with a runtime.",
+            path=str(path),
+        )
+    return programs[0]
+
+
+def read_programs(path: Path, function: str | None = None) -> tuple[Program, ...]:
+    """Reads the ML programs of a package in the order in which they run: one, or those of a pipeline.
+
+    Args:
+        path: An `.mlpackage` folder, or an `.mlmodel` file.
+        function: The function that shall run; the package's default if not given.
+
+    Raises:
+        PackageError: It is missing, damaged, holds something else than ML programs, or has no such function.
     """
     specification = _specification_file(path)
     message = _parse(path, specification)
-    kind = message.WhichOneof("Type")
-    if kind != "mlProgram":
+    messages = list(message.pipeline.models) if message.WhichOneof("Type") == "pipeline" else [message]
+    kinds = {str(each.WhichOneof("Type")) for each in messages}
+    if kinds != {"mlProgram"}:
         raise PackageError(
-            f"{path} holds a model of the kind '{kind}', and only ML programs can be read here. Convert it with "
-            f"convert_to='mlprogram', or name the packages of a pipeline one by one.",
+            f"{path} holds a model of the kind '{', '.join(sorted(kinds)) or 'pipeline'}', and only ML programs can be "
+            "read here. Convert it with convert_to='mlprogram'.",
             path=str(path),
         )
     try:
-        return _Reader(path, specification.parent).program(message, _chosen(path, message, function))
+        reader = _Reader(path, specification.parent)
+        return tuple(reader.program(each, _chosen(path, each, function)) for each in messages)
     except (ValueError, KeyError, IndexError, OverflowError, MemoryError) as error:
         raise _unreadable(path, f"its program contradicts itself ({error})") from error
 
@@ -197,7 +218,8 @@ def _specification_file(path: Path) -> Path:
         return path
     if path.suffix == ".mlmodelc":
         raise PackageError(
-            f"{path} is a compiled model, which only Core ML on a Mac can read. Use the .mlpackage it was made from.",
+            f"{path} is a compiled model, which only Core ML on a Mac can run. Get the .mlpackage that it was made "
+            "from: publishers keep it in `packages` beside `compiled`.",
             path=str(path),
         )
     manifest = path / "Manifest.json"

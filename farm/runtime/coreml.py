@@ -19,6 +19,7 @@ import platformdirs
 
 from farm.domain import ComputeUnit
 from farm.errors import PackageError
+from farm.mil.compiled import is_compiled
 from farm.mil.features import Feature
 from farm.mil.program import read_interface
 from farm.runtime.base import Array, TensorSpec
@@ -55,7 +56,8 @@ class CoreMLRuntime:
     def load(self, package: Path, compute_unit: ComputeUnit, function: str | None = None) -> "CoreMLModel":
         """Loads a package, compiled before if it ever was, and predicts once to have it ready.
 
-        A package is compiled once for all of its functions. Naming one needs macOS 15.
+        A package is compiled once for all of its functions; an `.mlmodelc` is taken as it is. Naming
+        a function needs macOS 15.
 
         Raises:
             PackageError: Core ML cannot compile, load or run it, or it has no such function.
@@ -64,7 +66,12 @@ class CoreMLRuntime:
 
         inputs, outputs = read_interface(package, function)
         try:
-            compiled = compiled_model(package, self._cache, platform.mac_ver()[0], _compile)
+            # A compiled model is loaded from where it is: Core ML caches what it makes of it by its path.
+            compiled = (
+                package
+                if is_compiled(package)
+                else compiled_model(package, self._cache, platform.mac_ver()[0], _compile)
+            )
             units = coremltools.ComputeUnit[compute_unit.name]
             loaded = coremltools.models.CompiledMLModel(str(compiled), units, function)
         except Exception as error:  # coremltools raises bare Exception and RuntimeError with Core ML's own words

@@ -16,7 +16,8 @@ import numpy as np
 
 from farm.domain import ComputeUnit
 from farm.errors import PackageError
-from farm.runtime.base import Array, TensorSpec
+from farm.runtime.base import Array, LoadedModel, TensorSpec
+from farm.runtime.chain import Chain
 from farm.runtime.feeds import check_feeds, tensor_specs
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ def load(
     function: str | None = None,
     *,
     threads: int | None = None,
-) -> "PortableModel":
+) -> LoadedModel:
     """Loads a package.
 
     Args:
-        path: An `.mlpackage` folder or an `.mlmodel` file that holds an ML program.
+        path: An `.mlpackage` folder or an `.mlmodel` file that holds an ML program, or a pipeline of them.
         compute_unit: Accepted for every unit, since a plan for a Mac may be run here; the CPU computes.
         function: Which function of a package that holds several; the package's default if not given.
         threads: Threads for one operation; by default, as many as there are processors to use.
@@ -42,12 +43,18 @@ def load(
         PackageError: The package cannot be read or run, or has no such function.
         UnsupportedOperationsError: It uses operations that have no translation; names all of them.
     """
-    from farm.mil.program import read_program
+    from farm.mil.program import read_interface, read_programs
     from farm.mil.translate import translate
 
     del compute_unit
     package = Path(path)
-    return PortableModel(package, translate(read_program(package, function)), threads or processors())
+    models = [
+        PortableModel(package, translate(each), threads or processors()) for each in read_programs(package, function)
+    ]
+    if len(models) == 1:
+        return models[0]
+    _, outputs = read_interface(package)
+    return Chain(models, [output.name for output in outputs])
 
 
 def processors() -> int:
@@ -76,7 +83,7 @@ class PortableRuntime:
         """Version of each library that can change what `predict` returns."""
         return {library: version(library) for library in ("numpy", "onnx", "onnxruntime")}
 
-    def load(self, package: Path, compute_unit: ComputeUnit, function: str | None = None) -> "PortableModel":
+    def load(self, package: Path, compute_unit: ComputeUnit, function: str | None = None) -> LoadedModel:
         """Loads a package; see `load` of this module."""
         return load(package, compute_unit, function, threads=self._threads)
 

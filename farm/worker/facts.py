@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from farm.domain import ComputeUnit, Model, ModelOffer, WorkerFacts
 from farm.worker.probe import Machine
 
+COMPILED_RUNTIME = "coreml"
+"""The runtime that can run models which were compiled for Macs."""
+
 
 def worker_facts(
     machine: Machine,
@@ -30,6 +33,7 @@ def worker_facts(
             ModelOffer(variant.model, variant.attention, variant.digest, variant.width, variant.height)
             for model in models
             for variant in model.variants
+            if runtime == COMPILED_RUNTIME or not variant.is_compiled
         ),
         version=importlib.metadata.version("mac-render-farm"),
         labels=labels,

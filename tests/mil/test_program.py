@@ -152,7 +152,7 @@ def test_a_damaged_package_is_refused_with_a_reason(package: Path, damage: Calla
 
 def test_a_compiled_model_is_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "unet.mlmodelc").mkdir()
-    with pytest.raises(PackageError, match=r"Use the \.mlpackage it was made from"):
+    with pytest.raises(PackageError, match=r"Get the \.mlpackage that it was made from"):
         load(tmp_path / "unet.mlmodelc")
 
 

@@ -1,0 +1,296 @@
+"""Fetches models from the Hugging Face hub, form by form: a repository often holds four times what one Mac needs.
+
+Files come one after the other and go on where they were cut off, also in another process. Without a network
+(`HF_HUB_OFFLINE=1`) they come from the cache that all of Hugging Face's tools share, if the repository is in it.
+"""
+
+import itertools
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from farm.catalogue.catalogue import model_name
+from farm.catalogue.file_facts import sha256
+from farm.catalogue.layout import SUFFIXES, TOKENIZER_FILES, promised_attention, read_path
+from farm.catalogue.shelf import OnBytes, Shelf
+from farm.domain import AttentionVariant, Model
+from farm.errors import FetchError, InvalidRequestError
+
+_SPARED = ("safety_checker", "unet_chunk1", "unet_chunk2", "refiner_chunk1", "refiner_chunk2")
+"""Components that are not fetched: no pipeline of the farm uses the first, nor halves beside a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file of a repository.
+
+    Attributes:
+        path: Its path in the repository.
+        size: Its size in bytes.
+        sha256: Its content's digest, where the hub knows it (which it does of all large files).
+    """
+
+    path: str
+    size: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository at one commit.
+
+    Attributes:
+        name: "owner/name".
+        commit: The commit.
+        files: What is in it.
+        cached: Folder that holds it already; None if it is to be downloaded.
+    """
+
+    name: str
+    commit: str
+    files: tuple[HubFile, ...]
+    cached: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form of a model in a repository.
+
+    Attributes:
+        label: What it can be asked for by: its folder, or its archive's name.
+        attention: The attention that its path promises.
+        kind: ".mlpackage", ".mlmodelc" or ".zip".
+        files: What is to be fetched for it.
+    """
+
+    label: str
+    attention: AttentionVariant | None
+    kind: str
+    files: tuple[HubFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch."""
+        return sum(file.size for file in self.files)
+
+
+def look_up(name: str, revision: str | None = None) -> Repository:
+    """Asks the hub what a repository holds, or the cache, if the hub is not to be asked.
+
+    Raises:
+        FetchError: There is no such repository, or the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi, constants, snapshot_download
+
+    with _told(name):
+        if constants.HF_HUB_OFFLINE:
+            folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
+            files = (file for file in sorted(folder.rglob("*")) if file.is_file())
+            found = tuple(HubFile(file.relative_to(folder).as_posix(), file.stat().st_size) for file in files)
+            return Repository(name, folder.name, found, folder)
+        info = HfApi().model_info(name, revision=revision, files_metadata=True)
+        found = tuple(
+            HubFile(each.rfilename, each.size or 0, each.lfs.sha256 if each.lfs else None)
+            for each in info.siblings or ()
+        )
+        return Repository(name, info.sha or "main", found)
+
+
+def forms_in(repository: Repository) -> list[Form]:
+    """The forms of a model that a repository holds, packages before compiled models and those before archives."""
+    groups: dict[tuple[str, str], dict[str, list[HubFile]]] = {}
+    for file in repository.files:
+        package = _package_of(file.path)
+        if package is not None and not _is_hidden(file.path):
+            named = read_path(package)
+            group = groups.setdefault((named.place, Path(package).suffix), {})
+            group.setdefault(named.component or package, []).append(file)
+    forms = [
+        Form(place or ".", promised_attention(place), kind, _wanted(place, by_component, repository.files))
+        for (place, kind), by_component in groups.items()
+        if {"unet", "unet_chunk1"} & by_component.keys() or not any(map(_is_component, by_component))
+    ]
+    forms += [
+        Form(Path(file.path).stem, promised_attention(Path(file.path).stem), ".zip", (file,))
+        for file in repository.files
+        if file.path.endswith(".zip") and "/" not in file.path
+    ]
+    order = (*SUFFIXES, ".zip")
+    return sorted(forms, key=lambda form: (order.index(form.kind), form.label))
+
+
+def choose(repository: Repository, wanted: str | None, preferred: Sequence[AttentionVariant]) -> Form:
+    """The form to fetch.
+
+    Args:
+        repository: Where it is to come from.
+        wanted: A form's label, or an attention ("split_einsum"); None leaves it to the machine.
+        preferred: The attentions that suit the machine, the best first.
+
+    Raises:
+        FetchError: There is no such form, or none at all; says which there are.
+    """
+    forms = forms_in(repository)
+    if not forms:
+        raise FetchError(
+            f"The repository {repository.name} holds no Core ML packages, so it cannot be rendered with. Fetch a "
+            "conversion of it, or convert its checkpoint with farm convert.",
+            repository=repository.name,
+        )
+    if wanted is None:
+        return min(forms, key=lambda form: _rank(form, preferred))
+    word = wanted.lower().replace("-", "_")
+    matching = [
+        form for form in forms if wanted == form.label or word == (form.attention and form.attention.value.lower())
+    ]
+    if not matching:
+        known = "; ".join(f"{form.label} ({form.kind}, {form.size / 1e9:.1f} GB)" for form in forms)
+        raise FetchError(
+            f"The repository {repository.name} has no variant {wanted!r}. It has: {known}.", repository=repository.name
+        )
+    return matching[0]
+
+
+def _rank(form: Form, preferred: Sequence[AttentionVariant]) -> int:
+    """How well a form suits; one whose path does not tell its attention is the repository's only one."""
+    if form.attention is None:
+        return 0
+    return preferred.index(form.attention) if form.attention in preferred else len(preferred)
+
+
+def pull(
+    repository: Repository, form: Form, shelf: Shelf, name: str = "", *, on_bytes: OnBytes = lambda _: None
+) -> Model:
+    """Fetches a form of a model and puts it on the shelf. What was fetched before a break is kept for the next time.
+
+    Args:
+        repository: Where it comes from.
+        form: What to fetch.
+        shelf: Where it goes.
+        name: What the model is to be called; by default the repository's name.
+        on_bytes: Told the progress.
+
+    Raises:
+        FetchError: The hub cannot be reached, or sent something else than it announced.
+        PackageError: What came is no model that the farm can use, or is there already.
+    """
+    name = model_name(name or repository.name.rpartition("/")[2])
+    shelf.check_name(name)
+    source = f"{repository.name}@{repository.commit}:{form.label}"
+    if source in shelf.inventory(name).sources:
+        return shelf.catalogue.get(name)
+    partial = shelf.root / ".pulling" / name / model_name(f"{form.label} {form.kind}")
+    partial.mkdir(parents=True, exist_ok=True)
+    for file in form.files:
+        with _told(repository.name):
+            _fetch(repository, file, partial, on_bytes)
+    shutil.rmtree(partial / ".cache", ignore_errors=True)
+    archive = partial / form.files[0].path if form.kind == ".zip" else None
+    model = shelf.add(archive, name, origin=source) if archive else shelf.put(partial, name, source)
+    shutil.rmtree(partial.parent, ignore_errors=True)
+    return model
+
+
+def _fetch(repository: Repository, file: HubFile, folder: Path, on_bytes: OnBytes) -> None:
+    target = folder / file.path
+    if repository.cached is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(repository.cached / file.path, target)
+        on_bytes(file.size)
+        return
+    from huggingface_hub import hf_hub_download
+
+    bar = _reporting(on_bytes)
+    hf_hub_download(repository.name, file.path, revision=repository.commit, local_dir=folder, tqdm_class=bar)
+    if file.sha256 is not None and sha256(target) != file.sha256:
+        target.unlink()
+        raise FetchError(
+            f"{file.path} of {repository.name} came damaged: its contents are not what the hub says they are. It was "
+            "thrown away; run the same command again.",
+            repository=repository.name,
+        )
+
+
+def _reporting(on_bytes: OnBytes) -> Any:
+    """The class of a progress bar that draws nothing and tells how far it is."""
+    from tqdm import tqdm
+
+    class Reporting(tqdm):  # type: ignore[misc] # it brings no types
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            options.pop("name", None)  # huggingface_hub's own
+            super().__init__(*arguments, **{**options, "disable": True})
+            on_bytes(int(options.get("initial") or 0))
+
+        def update(self, n: float | None = 1) -> bool | None:
+            on_bytes(int(n or 0))
+            return None
+
+    return Reporting
+
+
+def _wanted(place: str, by_component: Mapping[str, list[HubFile]], files: Sequence[HubFile]) -> tuple[HubFile, ...]:
+    """The files of a form: its packages, the nearest tokenizer, and what the publisher says of the model."""
+    spared = {name for name in _SPARED if "chunk" not in name or name.partition("_chunk")[0] in by_component}
+    packages = [file for component, found in by_component.items() if component not in spared for file in found]
+    tokenizers: dict[str, list[HubFile]] = {}
+    for file in files:
+        folder, _, name = file.path.rpartition("/")
+        if name in TOKENIZER_FILES:
+            tokenizers.setdefault(folder, []).append(file)
+    whole = sorted(folder for folder, found in tokenizers.items() if len(found) == len(TOKENIZER_FILES))
+    nearest = max(whole, key=lambda folder: _shared(folder, place), default=None)
+    manifest = [file for file in files if file.path == "model.toml"]
+    return (*packages, *(tokenizers[nearest] if nearest is not None else ()), *manifest)
+
+
+def _shared(folder: str, place: str) -> int:
+    """How many folders two paths have in common from their beginning."""
+    pairs = zip(folder.split("/"), place.split("/"), strict=False)
+    return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+
+def _package_of(path: str) -> str | None:
+    parts = path.split("/")
+    ends = [n for n, part in enumerate(parts[:-1], 1) if part.endswith(SUFFIXES)]
+    return "/".join(parts[: ends[0]]) if ends else None
+
+
+def _is_component(name: str) -> bool:
+    return not name.endswith(SUFFIXES)
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Tells in the farm's words what goes wrong on the way to the hub."""
+    import httpx
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise FetchError(
+            f"The hub has no repository {name} that you may see. Check its name; for a private or gated one, accept "
+            "its licence on its page and log in with `hf auth login`.",
+            repository=name,
+        ) from error
+    except errors.HFValidationError as error:
+        raise InvalidRequestError(f"{name!r} is not the name of a repository, which is owner/name") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        raise FetchError(
+            f"{name} is not in this machine's cache of the hub, or not all of it, and the hub was not reached. Unset "
+            "HF_HUB_OFFLINE and check the network, then run the same command again: it goes on where it stopped.",
+            repository=name,
+        ) from error
+    except (errors.HfHubHTTPError, httpx.HTTPError, OSError, RuntimeError) as error:
+        raise FetchError(
+            f"The hub did not send what was asked of {name} ({error}). What came is kept; run the same command again, "
+            "and it goes on where it stopped.",
+            repository=name,
+        ) from error
