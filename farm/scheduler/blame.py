@@ -56,8 +56,8 @@ def note_failure(
 
 def clear_up(state: FarmState, job: LiveJob, index: int, by: str | None) -> None:
     """Draws the conclusions once an image is settled: committed by that worker, or given up (None)."""
-    if by is not None and (standing := job.standings.get(by)) is not None:
-        _atone(standing)
+    if by is not None:
+        _atone(state, job, by)
     trouble = job.troubles.pop(index, None)
     if trouble is None:
         return
@@ -73,11 +73,16 @@ def clear_up(state: FarmState, job: LiveJob, index: int, by: str | None) -> None
             state.culprits.setdefault((job.job_id, worker_id))
 
 
-def _atone(standing: Standing) -> None:
+def _atone(state: FarmState, job: LiveJob, worker_id: str) -> None:
+    standing = job.standings.get(worker_id)
+    if standing is None:
+        return
     standing.in_a_row = 0
     standing.brought += 1
     if standing.brought == ATONEMENT:
         standing.brought, standing.blame = 0, max(0, standing.blame - 1)
+    if standing.blame < MAX_BLAME:
+        state.culprits.pop((job.job_id, worker_id), None)
 
 
 def forgive(state: FarmState, worker_id: str) -> None:

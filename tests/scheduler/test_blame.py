@@ -4,7 +4,7 @@ import pytest
 
 from farm.domain import WorkerState
 from farm.scheduler import events as ev
-from farm.scheduler.blame import ELSEWHERE_SECONDS, MAX_BLAME, MAX_CRASHES, MAX_STRIKES
+from farm.scheduler.blame import ATONEMENT, ELSEWHERE_SECONDS, MAX_BLAME, MAX_CRASHES, MAX_STRIKES
 from farm.scheduler.explain import Reason, explain
 from farm.scheduler.transitions import apply
 from tests.scheduler.farms import Farm, facts
@@ -170,6 +170,22 @@ def test_the_last_worker_that_is_left_is_not_set_aside() -> None:
     apply(farm.state, ev.WorkerSuspended("good", farm.now, ""))
     farm.decide()
     assert farm.state.jobs["j"].standings["bad"].aside
+
+
+def test_a_worker_that_was_left_alone_and_did_well_is_not_set_aside_any_more() -> None:
+    farm = farm_of("fair", "good")
+    fail_until_idle(farm, "fair")
+    while not farm.state.culprits:
+        farm.finish("good", 30.0)
+        if farm.state.culprits:
+            apply(farm.state, ev.WorkerSuspended("good", farm.now, "hot"))
+        farm.decide()
+    for _ in range(ATONEMENT):
+        farm.finish("fair", 30.0)
+        farm.decide()
+    apply(farm.state, ev.WorkerSuspended("good", farm.now, ""))
+    farm.decide()
+    assert not farm.state.jobs["j"].standings["fair"].aside
 
 
 def test_a_rare_failure_is_made_up_for_by_good_images() -> None:
