@@ -83,9 +83,18 @@ def static_shape(kind: ValueType) -> tuple[int, ...]:
     Raises:
         UnsupportedError: One of them is open.
     """
-    if None in kind.shape:
+    return fixed(kind.shape)
+
+
+def fixed(sizes: Sequence[int | None]) -> tuple[int, ...]:
+    """Sizes of some dimensions.
+
+    Raises:
+        UnsupportedError: One of them is open.
+    """
+    if None in sizes:
         raise UnsupportedError("it needs a fixed shape here, and the program leaves one open")
-    return tuple(size for size in kind.shape if size is not None)
+    return tuple(size for size in sizes if size is not None)
 
 
 def graph_type(dtype: str) -> type[np.generic]:

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from farm.mil.graph import Graph, Operand, Result, Tensor, UnsupportedError, cast, fp32, int64
+from farm.mil.graph import Graph, Operand, Result, Tensor, UnsupportedError, cast, fp32, graph_type, int64
 from farm.mil.table import OperationTable
 
 OPERATIONS = OperationTable()
@@ -15,8 +15,10 @@ OPERATIONS = OperationTable()
 
 @OPERATIONS.operation
 def linear(g: Graph, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Result:
-    if not (x.is_float and weight.is_float):
-        raise UnsupportedError("products of integers are not translated")
+    if not (x.is_float and weight.is_float):  # from iOS 17 on; integers below 2²⁴ are exact in fp32
+        product = g.node("MatMul", cast(g, x, np.float32), fp32(weight.value().T))
+        whole = product if bias is None else g.node("Add", product, fp32(bias.value()))
+        return whole if graph_type(g.results[0].dtype) is np.float32 else cast(g, whole, np.int32)
     if bias is None or not bias.stored().any():  # coremltools writes zeros where a layer has no bias
         return g.node("MatMul", x, g.node("Transpose", weight, perm=[1, 0]))
     # Gemm takes the weight as it is stored and adds the bias on its way; it wants one row dimension.
@@ -69,7 +71,11 @@ def einsum(g: Graph, values: tuple[Tensor, ...], *, equation: str) -> Result:
 def scaled_dot_product_attention(
     g: Graph, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None
 ) -> Result:
-    scaled = g.node("Mul", query, fp32(1 / math.sqrt(query.shape[-1])))
+    width = query.type.shape[-1]
+    if width is None:
+        scaled = g.node("Div", query, g.node("Sqrt", cast(g, g.node("Shape", query, start=-1), np.float32)))
+    else:
+        scaled = g.node("Mul", query, fp32(1 / math.sqrt(width)))
     scores = g.node("MatMul", scaled, _swapped(g, key, key.rank, True))
     if attn_mask is not None:
         bias = g.node("Where", attn_mask, fp32(0.0), fp32(-np.inf)) if attn_mask.is_bool else attn_mask

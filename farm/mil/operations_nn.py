@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from farm.mil.graph import Graph, Operand, Result, Tensor, UnsupportedError, fp32, int64, static_shape
+from farm.mil.graph import Graph, Operand, Result, Tensor, UnsupportedError, fixed, fp32, int64
 from farm.mil.table import OperationTable
 
 OPERATIONS = OperationTable()
@@ -39,7 +39,7 @@ def _padding(
     if pad_type not in ("same", "same_lower"):
         raise UnsupportedError(f"pad_type '{pad_type}' is not known")
     amounts = []
-    for size, extent, stride in zip(x.shape[2:], extents, strides, strict=True):
+    for size, extent, stride in zip(fixed(x.type.shape[2:]), extents, strides, strict=True):
         total = max((-(-size // stride) - 1) * stride + extent - size, 0)
         small, large = total // 2, total - total // 2
         amounts.append((small, large) if pad_type == "same" else (large, small))
@@ -94,7 +94,7 @@ def conv_transpose(
     bias: Tensor | None = None,
     *,
     pad: list[int] | None = None,
-    _output_shape: list[int] | None = None,
+    output_shape: list[int] | None = None,
     pad_type: str = "valid",
     strides: list[int] | None = None,
     dilations: list[int] | None = None,
@@ -103,17 +103,24 @@ def conv_transpose(
     ones = [1] * (x.rank - 2)
     strides, dilations = strides or ones, dilations or ones
     extents = _extents(weight.shape[2:], dilations)
-    spans = [(size - 1) * stride + e for size, stride, e in zip(x.shape[2:], strides, extents, strict=True)]
-    # What the program declares is `output_shape` where that is given, and follows from `pad_type` where it is not.
-    sizes = static_shape(g.results[0])[2:]
-    if pad_type.startswith("same"):
-        surplus = [max(span - size, 0) for span, size in zip(spans, sizes, strict=True)]
-        amounts = [(total // 2, total - total // 2) for total in surplus]
-    else:
+    if None in x.type.shape[2:] and output_shape is None and not pad_type.startswith("same"):
         amounts = _padding(x, pad_type, pad, extents, strides)
-    missing = [
-        size - (span - before - after) for size, span, (before, after) in zip(sizes, spans, amounts, strict=True)
-    ]
+        missing = [0] * len(amounts)
+    else:
+        # What the program declares is `output_shape` where that is given, and follows from `pad_type` where it is not.
+        sizes = fixed(g.results[0].shape[2:])
+        spans = [
+            (size - 1) * stride + extent
+            for size, stride, extent in zip(fixed(x.type.shape[2:]), strides, extents, strict=True)
+        ]
+        if pad_type.startswith("same"):
+            surplus = [max(span - size, 0) for span, size in zip(spans, sizes, strict=True)]
+            amounts = [(total // 2, total - total // 2) for total in surplus]
+        else:
+            amounts = _padding(x, pad_type, pad, extents, strides)
+        missing = [
+            size - (span - before - after) for size, span, (before, after) in zip(sizes, spans, amounts, strict=True)
+        ]
     return g.node(
         "ConvTranspose",
         x,
@@ -236,12 +243,12 @@ def layer_norm(
 ) -> Result:
     along = sorted(axis % x.rank for axis in (range(x.rank) if axes is None else axes))
     if along == list(range(along[0], x.rank)):
-        scale: Operand = gamma or np.ones(x.shape[along[0] :], np.float32)
+        scale: Operand = gamma or np.ones(fixed(x.type.shape[along[0] :]), np.float32)
         return g.node("LayerNormalization", x, scale, beta, axis=along[0], epsilon=epsilon)
     centred = g.node("Sub", x, g.node("ReduceMean", x, int64(along)))
     variance = g.node("ReduceMean", g.node("Mul", centred, centred), int64(along))
     normal = g.node("Div", centred, g.node("Sqrt", g.node("Add", variance, fp32(epsilon))))
-    shape = [size if axis in along else 1 for axis, size in enumerate(x.shape)]
+    shape = fixed([size if axis in along else 1 for axis, size in enumerate(x.type.shape)])
     if gamma is not None:
         normal = g.node("Mul", normal, gamma.value().reshape(shape))
     return normal if beta is None else g.node("Add", normal, beta.value().reshape(shape))

@@ -4,6 +4,7 @@ Definitions: `mil/ops/defs/iOS15/tensor_transformation.py` and `tensor_operation
 to 18.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,12 +16,14 @@ from farm.mil.graph import (
     Tensor,
     UnsupportedError,
     cast,
+    fixed,
     fp32,
     graph_type,
     indices,
     int64,
     static_shape,
 )
+from farm.mil.program import ValueType
 from farm.mil.table import OperationTable
 
 OPERATIONS = OperationTable()
@@ -34,6 +37,8 @@ _BEFORE_START = np.iinfo(np.int64).min
 
 @OPERATIONS.operation
 def reshape(g: Graph, x: Tensor, shape: Tensor) -> Result:
+    if shape.known is not None and 0 in shape.value() and None not in g.results[0].shape:
+        return g.node("Reshape", x, int64(fixed(g.results[0].shape)))  # iOS 17 has its own rules for zeros
     return g.node("Reshape", x, indices(g, shape))
 
 
@@ -113,7 +118,19 @@ def slice_by_index(
     end_mask: list[bool] | None = None,
     squeeze_mask: list[bool] | None = None,
 ) -> Result:
-    steps = stride or [1] * x.rank
+    return _slice(g, x, begin, end, stride or [1] * x.rank, begin_mask, end_mask, squeeze_mask)
+
+
+def _slice(
+    g: Graph,
+    x: Tensor,
+    begin: Tensor,
+    end: Tensor,
+    steps: list[int],
+    begin_mask: list[bool] | None,
+    end_mask: list[bool] | None,
+    squeeze_mask: list[bool] | None,
+) -> str:
     begins = _bounds(g, begin, begin_mask, [0 if step > 0 else _END for step in steps])
     ends = _bounds(g, end, end_mask, [_END if step > 0 else _BEFORE_START for step in steps])
     dropped = [axis for axis in range(x.rank) if squeeze_mask is not None and squeeze_mask[axis]]
@@ -146,27 +163,20 @@ def slice_update(
     g: Graph,
     x: Tensor,
     update: Tensor,
+    begin: Tensor,
+    end: Tensor,
     *,
-    begin: list[int],
-    end: list[int],
     stride: list[int] | None = None,
     begin_mask: list[bool] | None = None,
     end_mask: list[bool] | None = None,
     squeeze_mask: list[bool] | None = None,
 ) -> Result:
-    off = [False] * x.rank
-    selection = tuple(
-        begin[i]
-        if (squeeze_mask or off)[i]
-        else slice(
-            None if (begin_mask or off)[i] else begin[i],
-            None if (end_mask or off)[i] else end[i],
-            (stride or [1] * x.rank)[i],
-        )
-        for i in range(x.rank)
-    )
-    positions = np.arange(np.prod(x.shape), dtype=np.int64).reshape(x.shape)[selection].reshape(-1)
-    flat, updates = (g.node("Reshape", tensor, int64([-1])) for tensor in (x, update))
+    # A slice of the positions of all elements says where the updates go.
+    count = math.prod(x.shape)
+    every = np.arange(count, dtype=np.int32).reshape(x.shape)
+    all_positions = Tensor(g.unique("positions"), ValueType("int32", x.shape), every)
+    sliced = _slice(g, all_positions, begin, end, stride or [1] * x.rank, begin_mask, end_mask, squeeze_mask)
+    flat, updates, positions = (g.node("Reshape", tensor, int64([-1])) for tensor in (x, update, sliced))
     return g.node("Reshape", g.node("ScatterElements", flat, positions, updates), int64(x.shape))
 
 
@@ -328,13 +338,15 @@ def range_1d(g: Graph, end: Tensor, start: Tensor, step: Tensor) -> Result:
 def one_hot(
     g: Graph,
     indices_: Tensor,
+    one_hot_vector_size: Tensor,
     *,
-    one_hot_vector_size: int,
     axis: int = -1,
     on_value: float = 1,
     off_value: float = 0,
 ) -> Result:
-    encoded = g.node("OneHot", indices(g, indices_), int64(one_hot_vector_size), fp32([off_value, on_value]), axis=axis)
+    encoded = g.node(
+        "OneHot", indices(g, indices_), indices(g, one_hot_vector_size), fp32([off_value, on_value]), axis=axis
+    )
     wanted = graph_type(g.results[0].dtype)  # onnxruntime makes one-hot integers of few types only
     return encoded if wanted is np.float32 else cast(g, encoded, wanted)
 

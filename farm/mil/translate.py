@@ -24,6 +24,7 @@ from farm.mil import (
     operations_linear,
     operations_nn,
     operations_reduction,
+    operations_regions,
     operations_resize,
     operations_shape,
 )
@@ -42,6 +43,7 @@ OPERATIONS: Mapping[str, Entry] = merge(
         operations_linear,
         operations_nn,
         operations_reduction,
+        operations_regions,
         operations_resize,
         operations_shape,
     )
@@ -52,14 +54,11 @@ _RECURRENT = "recurrent cells are not translated; no image model needs them"
 _LIST = "lists and loops are not translated; only models that run straight through are"
 _RANDOM = "Core ML's random numbers cannot be reproduced elsewhere"
 _STATE = "models that keep state between predictions are not translated"
-_BOXES = "object detection is not translated"
 
 LEFT_OUT: Mapping[str, str] = {
-    "affine": "it is not used by image generators; resample is translated",
     "classify": "class labels have no tensor form; take the probabilities as the model's output",
     "cond": _LIST,
     "conv_quantized": "it belongs to an old format of weights; convert the model again",
-    "crop_resize": _BOXES,
     "gru": _RECURRENT,
     "list_gather": _LIST,
     "list_length": _LIST,
@@ -68,7 +67,6 @@ LEFT_OUT: Mapping[str, str] = {
     "list_write": _LIST,
     "lstm": _RECURRENT,
     "make_list": _LIST,
-    "non_maximum_suppression": _BOXES,
     "random_bernoulli": _RANDOM,
     "random_categorical": _RANDOM,
     "random_normal": _RANDOM,

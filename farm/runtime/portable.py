@@ -109,6 +109,7 @@ class PortableModel:
                 path=str(package),
             ) from error
         self._weights = translation.weights
+        self._package = package
         self._features = {feature.name: feature for feature in translation.inputs}
         self._inputs = tensor_specs(translation.inputs)
         self._outputs = tensor_specs([feature for feature, _ in translation.outputs])
@@ -130,7 +131,14 @@ class PortableModel:
         """Runs the model once; see `LoadedModel.predict`."""
         check_feeds(self._features, feeds)
         arrays = {name: self._array(name, feeds.get(name)) for name in self._features}
-        results = self._session.run(self._output_names, {**arrays, **self._weights})
+        try:
+            results = self._session.run(self._output_names, {**arrays, **self._weights})
+        except Exception as error:  # onnxruntime's errors share no base; these are positions and shapes that do not fit
+            raise PackageError(
+                f"{self._package} failed while it ran ({error}). It computes shapes or positions that do not fit: feed "
+                f"it something else, or convert the model again.",
+                path=str(self._package),
+            ) from error
         return dict(zip(self._outputs, results, strict=True))
 
     def _array(self, name: str, given: Array | None) -> Array:

@@ -254,6 +254,11 @@ NORMALISATIONS = [
 
 PRODUCTS = [
     Case("linear", lambda v: mb.linear(x=v.tokens, weight=WEIGHT, bias=BIAS), lambda a: a.tokens @ WEIGHT.T + BIAS),
+    Case(
+        "linear of integers",
+        lambda v: mb.linear(x=mb.cast(x=v.tokens, dtype="int32"), weight=np.array([[2, -3, 1, 0, 4]], np.int32)),
+        lambda a: a.tokens.astype(np.int32) @ np.array([[2, -3, 1, 0, 4]]).T,
+    ),
     Case("linear without a bias", lambda v: mb.linear(x=v.rows, weight=WEIGHT), lambda a: a.rows @ WEIGHT.T),
     Case("matmul", lambda v: mb.matmul(x=v.a, y=v.b), lambda a: a.a @ a.b),
     Case(

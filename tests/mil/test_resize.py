@@ -13,7 +13,9 @@ INPUTS: dict[str, Array] = {
     "x": rng.standard_normal((2, 3, 4, 5)).astype(np.float32),
     "grid": rng.uniform(-1.2, 1.2, (2, 6, 4, 2)).astype(np.float32),
     "pixels": rng.uniform(0, 3, (2, 6, 4, 2)).astype(np.float32),
+    "size": np.array([7, 8, 0], np.int32),
 }
+MATRIX = np.array([[0.9, 0.2, -0.1, -0.3, 0.8, 0.2]], np.float32)
 
 
 def interpolated(x: Array, size: tuple[int, int], **arguments: object) -> Array:
@@ -24,6 +26,12 @@ def interpolated(x: Array, size: tuple[int, int], **arguments: object) -> Array:
 def sampled(x: Array, grid: Array, **arguments: object) -> Array:
     result: Array = F.grid_sample(torch.tensor(x), torch.tensor(grid), **arguments).numpy()  # type: ignore[arg-type]  # loose
     return result
+
+
+def transformed(height: int, width: int) -> Array:
+    """Where `MATRIX` takes the elements of two pictures."""
+    grid = F.affine_grid(torch.tensor(MATRIX).reshape(1, 2, 3), [1, 3, height, width], align_corners=True)
+    return np.repeat(grid.numpy(), 2, axis=0)
 
 
 def at(x: Array, rows: list[float], columns: list[float]) -> Array:
@@ -157,6 +165,68 @@ CASES = [
         ),
         lambda a: sampled(a.x, a.pixels * np.array([2 / 4, 2 / 3], np.float32) - 1, align_corners=True),
         1e-4,
+    ),
+    Case(
+        "resample from pixels' coordinates, symmetric",
+        lambda v: mb.resample(
+            x=v.x,
+            coordinates=v.pixels,
+            sampling_mode="bilinear",
+            padding_mode="symmetric",
+            padding_value=0.0,
+            coordinates_mode="unnormalized",
+            align_corners=False,
+        ),
+        lambda a: sampled(a.x, a.pixels * np.array([2 / 4, 2 / 3], np.float32) - 1, align_corners=True),
+        1e-4,
+    ),
+    Case(
+        "resample with another value around",
+        lambda v: mb.resample(
+            x=v.x,
+            coordinates=v.grid,
+            sampling_mode="bilinear",
+            padding_mode="constant",
+            padding_value=3.0,
+            coordinates_mode="normalized_minus_one_to_one",
+            align_corners=True,
+        ),
+        lambda a: sampled(a.x - 3, a.grid, align_corners=True) + 3,
+    ),
+    Case(
+        "affine",
+        lambda v: mb.affine(
+            x=v.x,
+            transform_matrix=MATRIX,
+            output_height=3,
+            output_width=6,
+            sampling_mode="bilinear",
+            padding_mode="constant",
+            padding_value=0.0,
+            coordinates_mode="normalized_minus_one_to_one",
+            align_corners=True,
+        ),
+        lambda a: sampled(a.x, transformed(3, 6), align_corners=True),
+    ),
+    Case(
+        "upsample_nearest_neighbor by a fraction",
+        lambda v: mb.upsample_nearest_neighbor(x=v.x, scale_factor_height=1.1, scale_factor_width=0.67),
+        lambda a: a.x[..., [0, 1, 3]],
+    ),
+    Case(
+        "resize to the nearest of the sampling grid",
+        lambda v: mb.resize(x=v.x, shape=[6, 5], resized_dims=np.uint32(2), interpolation_mode="NEAREST_NEIGHBOR"),
+        lambda a: a.x[:, :, [0, 1, 1, 2, 3, 3]],
+    ),
+    Case(
+        "resize to a computed size",
+        lambda v: mb.resize(x=v.x, shape=v.size, resized_dims=np.uint32(2), sampling_mode="UNALIGN_CORNERS"),
+        lambda a: interpolated(a.x, (8, 5), mode="bilinear", align_corners=False),
+    ),
+    Case(
+        "resize to the nearest of a computed size",
+        lambda v: mb.resize(x=v.x, shape=v.size, resized_dims=np.uint32(2), interpolation_mode="NEAREST_NEIGHBOR"),
+        lambda a: a.x.repeat(2, axis=2),
     ),
 ]
 

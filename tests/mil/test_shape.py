@@ -17,7 +17,14 @@ INPUTS: dict[str, Array] = {
     "classes": np.array([[0, 3], [2, 1]], np.int32),
     "lengths": np.array([3, 1, 2], np.int32),
     "start": np.array([1, 0, 1, 2], np.int32),
+    "stop": np.array([2, 2, 4, 5], np.int32),
 }
+
+
+def overwritten(x: Array, place: tuple[slice, ...], value: float) -> Array:
+    result = x.copy()
+    result[place] = value
+    return result
 
 
 def blocks_to_depth(x: Array, size: int) -> Array:
@@ -136,6 +143,11 @@ CASES = [
         lambda a: a.x[1:2, 0:2, 1:, 2:5],
     ),
     Case(
+        "slice_update at computed positions",
+        lambda v: mb.slice_update(x=v.same, update=mb.fill(shape=[1, 2, 3, 3], value=7.0), begin=v.start, end=v.stop),
+        lambda a: overwritten(a.same, (slice(1, 2), slice(0, 2), slice(1, 4), slice(2, 5)), 7.0),
+    ),
+    Case(
         "slice_update",
         lambda v: mb.slice_update(
             x=v.x,
@@ -248,6 +260,11 @@ CASES = [
         "one_hot",
         lambda v: mb.one_hot(indices=v.classes, one_hot_vector_size=4, axis=1, on_value=2.0, off_value=-1.0),
         lambda a: np.moveaxis(np.eye(4)[a.classes] * 3 - 1, -1, 1),
+    ),
+    Case(
+        "one_hot of a computed size",
+        lambda v: mb.one_hot(indices=v.classes, one_hot_vector_size=mb.reduce_max(x=v.stop)),
+        lambda a: np.eye(5)[a.classes],
     ),
     Case(
         "one_hot by default",
