@@ -3,28 +3,80 @@
 import dataclasses
 import enum
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
+from farm.catalogue import Catalogue
 from farm.cli.options import json_option
 from farm.cli.output import console, print_json, print_table
-from farm.domain import ChipClass
+from farm.cli.renderer import MEASUREMENTS
+from farm.cli.worker import default_folder
+from farm.domain import ChipClass, Measurement, ModelVariant
+from farm.runtime.select import select_runtime
 from farm.worker.probe import Condition, Machine, examine
 from farm.worker.probe import probe as ask
 
 
-@click.command(epilog="Example: farm probe --json")
+@click.command(epilog="Example: farm probe --calibrate shapes")
+@click.option(
+    "--calibrate",
+    "model",
+    is_flag=False,
+    flag_value="",
+    metavar="[MODEL]",
+    help="Also measure this model, or all, on each compute unit that there is to choose from. Takes minutes on a Mac "
+    "where a model was never loaded. Workers do it by themselves; this does it anew.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=default_folder,
+    help="The worker's folder, which keeps what was measured.  [default: in your user's data folder]",
+)
 @json_option
-def probe(as_json: bool) -> None:
+def probe(model: str | None, folder: Path, as_json: bool) -> None:
     """Print what this machine is, what its chip favours and why, and what could not be learned."""
     machine, condition = ask(), examine()
+    if not as_json:
+        print_table(("FACT", "VALUE"), [*_machine_rows(machine), *_condition_rows(condition)], nothing="")
+        for gap in machine.gaps:
+            console().print(f"Not learned: {gap}")
+    facts = {"machine": plain(machine), "condition": plain(condition)}
+    if model is not None:
+        facts["measurements"] = _calibrate(machine, model, folder, as_json)
     if as_json:
-        print_json({"machine": plain(machine), "condition": plain(condition)})
-        return
-    print_table(("FACT", "VALUE"), [*_machine_rows(machine), *_condition_rows(condition)], nothing="")
-    for gap in machine.gaps:
-        console().print(f"Not learned: {gap}")
+        print_json(facts)
+
+
+def _calibrate(machine: Machine, name: str, folder: Path, as_json: bool) -> list[Any]:
+    from farm.cli.calibrate import calibrate
+
+    catalogue = Catalogue()
+    models = [catalogue.get(name)] if name else catalogue.models()
+    found = calibrate(machine, models, select_runtime(), folder / MEASUREMENTS)
+    variants = {variant.digest: variant for model in models for variant in model.variants}
+    if not as_json:
+        console().print()
+        columns = ("MODEL", "ATTENTION", "SIZE", "UNIT", "STEP", "SPREAD", "REST", "LOAD", "FIRST LOAD", "MEMORY")
+        print_table(columns, [_measurement_row(variants[one.digest], one) for one in found], nothing="")
+    return [{"model": variants[one.digest].model, **plain(one)} for one in found]
+
+
+def _measurement_row(variant: ModelVariant, measured: Measurement) -> tuple[str, ...]:
+    size = f"{variant.width}x{variant.height}"
+    place = (variant.model, variant.attention.value, size, measured.compute_unit.value)
+    if measured.failure:
+        return (*place, f"failed: {measured.failure}", "", "", "", "", "")
+    seconds = (measured.seconds_per_step, measured.spread_seconds, measured.fixed_seconds)
+    return (
+        *place,
+        *(f"{value * 1000:,.0f} ms" for value in seconds),
+        f"{measured.load_seconds:.1f} s",
+        f"+{measured.compile_seconds:.1f} s",
+        f"{measured.peak_memory_bytes / 2**30:.1f} GB",
+    )
 
 
 def plain(value: Any) -> Any:
