@@ -35,6 +35,7 @@ COMMANDS = {
     "drain": ("farm.cli.drain:drain", "Let workers take nothing new, or let them again."),
     "worker": ("farm.cli.worker:worker", "Run a worker on this machine, for a coordinator with --engine ray."),
     "probe": ("farm.cli.probe:probe", "Print what this machine is and what its chip favours."),
+    "doctor": ("farm.cli.doctor:doctor", "Look for what would keep a farm from working on this machine."),
     "simulate": ("farm.cli.simulate:simulate", "Try a fleet and a workload in virtual time."),
     "models": ("farm.cli.models:models", "List the models that can be rendered with, or have one loaded."),
 }

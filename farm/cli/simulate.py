@@ -95,3 +95,6 @@ def _print(report: Report) -> None:
         ),
         nothing="No jobs.",
     )
+    for left in report.left_out:
+        macs = f"{left.macs:,} {left.chip} with {left.memory_gb} GB"
+        console().print(f"Not for {left.model}: {macs}; each {left.reason}.")

@@ -111,7 +111,8 @@ def _capacities(
     for upset in sorted(upsets, key=lambda upset: upset.time):
         by_mac.setdefault(upset.mac, []).append(upset)
     for mac, join in zip(macs, joins, strict=True):
-        models = tuple(sorted({offer.model for offer in mac.facts.offers}))
+        memory = mac.facts.memory_bytes
+        models = tuple(sorted({offer.model for offer in mac.facts.offers if MODELS[offer.model].peak_bytes <= memory}))
         pool = (mac.facts.chip, mac.facts.gpu_cores, models, tuple(sorted(mac.facts.labels.items())))
         least = min((min(MODELS[model].load_seconds.values()) for model in models), default=0.0) if loads else 0.0
         since, slowness, is_there = join + least, 1.0, True

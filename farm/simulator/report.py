@@ -1,11 +1,16 @@
 """What came of a run, in figures."""
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from farm.scheduler.fitting import Unfit, fit
+from farm.scheduler.state import kind_of
 from farm.simulator.bound import fluid_bound
+from farm.simulator.mac import Mac
 from farm.simulator.records import Records
 from farm.simulator.simulation import Simulation
+from farm.simulator.speeds import GIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,17 @@ class SubmitterReport:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Macs of one sort that could never render a model, and why."""
+
+    chip: str
+    memory_gb: int
+    macs: int
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A run in figures.
 
@@ -44,6 +60,7 @@ class Report:
         quotes: How many intervals that are.
         chips: By chip.
         submitters: By submitter.
+        left_out: By sort of Mac and model.
     """
 
     jobs: tuple[int, int]
@@ -56,6 +73,7 @@ class Report:
     quotes: int
     chips: tuple[ChipReport, ...]
     submitters: tuple[SubmitterReport, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def summarize(simulation: Simulation) -> Report:
@@ -75,6 +93,7 @@ def summarize(simulation: Simulation) -> Report:
         quotes=len(hits),
         chips=tuple(_chips(simulation, makespan)),
         submitters=tuple(_submitters(records)),
+        left_out=tuple(_left_out(simulation)),
     )
 
 
@@ -96,6 +115,21 @@ def _chips(simulation: Simulation, makespan: float) -> list[ChipReport]:
         busy = sum(mac.busy_seconds for mac in macs) / (len(macs) * makespan) if makespan else 0.0
         found.append(ChipReport(chip, len(macs), sum(mac.image_count for mac in macs), busy))
     return found
+
+
+def _left_out(simulation: Simulation) -> Iterator[LeftOut]:
+    kinds = {kind.key: kind for kind in (kind_of(opened.spec) for opened in simulation.arrivals)}
+    sorts: dict[tuple[object, ...], list[Mac]] = {}
+    for mac in simulation.macs:
+        facts = mac.facts
+        labels = tuple(sorted(facts.labels.items()))
+        sorts.setdefault((facts.chip, facts.gpu_cores, facts.memory_bytes, facts.offers, labels), []).append(mac)
+    for macs in sorts.values():
+        facts = macs[0].facts
+        for kind in kinds.values():
+            way = fit(simulation.state.rates, kind, facts)
+            if isinstance(way, Unfit):
+                yield LeftOut(facts.chip, round(facts.memory_bytes / GIB), len(macs), kind.model, way.detail)
 
 
 def _submitters(records: Records) -> list[SubmitterReport]:

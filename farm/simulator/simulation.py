@@ -14,11 +14,12 @@ from farm.domain import (
     ComputeUnit,
     ImageSpec,
     JobSpec,
+    Measurement,
     Pin,
     Provenance,
 )
 from farm.errors import StaleAttemptError
-from farm.reports import AttemptReport, ImageFailureReport, Report
+from farm.reports import AttemptReport, ImageFailureReport, MeasurementReport, Report
 from farm.scheduler import events as ev
 from farm.scheduler.chips import SPLIT_ON_GPU
 from farm.scheduler.eta import eta
@@ -172,11 +173,20 @@ class Simulation:
         """Ends what a Mac was doing."""
         if mac.task == "load":
             self._happen(ev.ModelsResident(mac.worker_id, mac.finish_load()))
+            self._tell_memory(mac, mac.held[0])
         elif mac.task == "image":
             self._finish_image(mac)
         else:
             mac.task = None
         self._take(mac)
+
+    def _tell_memory(self, mac: Mac, held: Held) -> None:
+        facts = self.state.workers[mac.worker_id].facts
+        known = facts.measurements if facts is not None else ()
+        if all((one.digest, one.compute_unit) != (held.digest, held.compute_unit) for one in known):
+            peak = MODELS[held.model].peak_bytes
+            told = Measurement(held.digest, held.compute_unit, peak_memory_bytes=peak)
+            self._report(mac, MeasurementReport(told))
 
     def _finish_image(self, mac: Mac) -> None:
         held, began = mac.held[0], mac.since

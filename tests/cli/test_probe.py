@@ -1,8 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from farm.cli import probe as command
+from farm.worker.device_lock import DeviceLock
 from farm.worker.probe import Condition
 from farm.worker.probe.machine import read_mac
 from farm.worker.probe.power import Thermal, Watts
@@ -35,3 +37,35 @@ def test_a_mac_is_told_in_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     assert "either may be faster" in out
     assert "battery" in out
     assert "CPU 1.5 W, GPU 16.5 W" in out
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A worker's folder, with locks of its own beside it."""
+    monkeypatch.setenv("FARM_LOCKS", str(tmp_path))
+    return tmp_path / "worker"
+
+
+def test_a_model_is_measured_and_kept(run: Run, folder: Path) -> None:
+    code, out, err = run("probe", "--calibrate", "shapes", "--folder", folder, "--json")
+    assert code == 0, err
+    (measured,) = json.loads(out)["measurements"]
+    assert (measured["model"], measured["compute_unit"], measured["failure"]) == ("shapes", "CPU_ONLY", "")
+    assert measured["seconds_per_step"] > 0
+    kept = json.loads((folder / "measurements.json").read_text())
+    assert kept[0]["measurement"]["seconds_per_step"] == measured["seconds_per_step"]
+
+
+def test_a_device_in_use_is_not_measured(run: Run, folder: Path) -> None:
+    holder = DeviceLock("cpu", folder.parent)
+    assert holder.try_acquire()
+    code, _, err = run("probe", "--calibrate", "--folder", folder)
+    holder.release()
+    assert code == 1
+    assert "cannot be measured now: another farm, process" in err
+
+
+def test_a_model_that_is_not_there_is_told(run: Run, folder: Path) -> None:
+    code, _, err = run("probe", "--calibrate", "nothing", "--folder", folder)
+    assert code == 1
+    assert "nothing" in err

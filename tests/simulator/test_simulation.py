@@ -6,6 +6,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from farm.errors import ScenarioError
+from farm.scheduler.pull import UNKNOWN_TASK_IMAGES
+from farm.scheduler.state import DEPTH
 from farm.simulator.drawing import draw
 from farm.simulator.report import summarize
 from farm.simulator.scenario import NO_FAULTS, Fault, Faults, Fleet, Jobs, Macs, Workload, parse
@@ -174,3 +176,15 @@ def test_a_chip_that_nobody_has_measured_is_refused_by_name() -> None:
 def test_every_row_of_the_table_says_whether_it_was_published_and_by_whom() -> None:
     assert {row.kind for row in speeds().values()} == {"published", "derived"}
     assert all(row.source and row.seconds_per_step > 0 for row in speeds().values())
+
+
+@pytest.mark.parametrize("is_calibrated", [True, False])
+def test_a_model_is_never_placed_on_macs_whose_memory_it_exceeds_once_that_is_known(is_calibrated: bool) -> None:
+    small, large = Macs("Apple M1", 8, count=3, memory_gb=8), Macs("Apple M1 Max", 32, memory_gb=64)
+    simulation = run(Fleet((small, large), is_calibrated=is_calibrated), Workload((Jobs("sdxl", 40, steps=20),)))
+    assert images_once(simulation)
+    on_small = sum(mac.image_count for mac in simulation.macs[:3])
+    assert on_small == 0 if is_calibrated else on_small <= 3 * DEPTH * UNKNOWN_TASK_IMAGES
+    (left,) = summarize(simulation).left_out
+    assert (left.chip, left.memory_gb, left.macs, left.model) == ("Apple M1", 8, 3, "sdxl")
+    assert "12.0 GB" in left.reason

@@ -1,0 +1,46 @@
+"""`farm doctor`: what on this machine would keep a farm or a worker from working."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.markup import escape
+
+from farm.cli.checks import VERDICTS, Check, Place, examine_all
+from farm.cli.options import address_option, json_option, ray_address_option, state_option
+from farm.cli.output import console, print_json, print_table
+from farm.cli.worker import default_folder
+
+
+@click.command(epilog="Example: farm doctor --json")
+@address_option
+@state_option
+@ray_address_option
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=default_folder,
+    help="The worker's folder.  [default: in your user's data folder]",
+)
+@json_option
+def doctor(address: str, state: Path, ray_address: str, folder: Path, as_json: bool) -> None:
+    """Look at all that a farm or a worker needs of this machine, and say what to do about what is wrong.
+
+    Exits with 1 if anything fails; warnings do not count.
+    """
+    with console(error=True).status("looking"):
+        checks = list(examine_all(Place(state, folder, address, ray_address)))
+    failed = [check for check in checks if check.verdict == "fail"]
+    if as_json:
+        print_json({"ok": not failed, "checks": [asdict(check) for check in checks]})
+    else:
+        print_table(("", "SUBJECT", "FOUND", "NEXT STEP"), map(_row, checks), nothing="")
+        warned = sum(check.verdict == "warn" for check in checks)
+        console().print(f"\n{len(checks)} checks: {len(failed)} failed, {warned} to be looked at.")
+    if failed:
+        raise SystemExit(1)
+
+
+def _row(check: Check) -> tuple[str, ...]:
+    verdict = f"[{VERDICTS[check.verdict]}]{check.verdict}[/]"
+    return verdict, check.subject, escape(check.detail), escape(check.next_step)
