@@ -20,7 +20,7 @@ from tests.ray.odd_worker import Oddity
 
 SECONDS_PER_IMAGE = 0.05
 PATIENCE = 180.0
-"""Seconds; Ray takes as many to start on a machine that is busy with other tests as it takes tenths on a quiet one."""
+"""Seconds. Ray is up within 5 on a quiet machine, and takes more than a minute on one that is busy with other tests."""
 TWO_WORKERS: Mapping[str, Oddity | None] = {"one": None, "two": None}
 
 
