@@ -16,9 +16,9 @@ from pathlib import Path
 
 from benchmarks.report import report
 from tests.audit.check import Damage
+from tests.disks import mounted
 from tests.ray.batch import Batch
 from tests.ray.chaos import FAULTS, chaos
-from tests.ray.disks import small_disk
 from tests.ray.fleet import SECONDS_PER_IMAGE, running_fleet
 from tests.ray.odd_worker import Oddity
 
@@ -26,6 +26,7 @@ WORKERS: Mapping[str, Oddity | None] = {"one": None, "two": None, "three": None,
 """The first has a small disk of its own; the last one a pipeline process, whose pictures are noise."""
 
 PROMPT = f"number {{}}, sleep {SECONDS_PER_IMAGE} at 1"
+SMALL_MEGABYTES = 8
 PATIENCE_SECONDS = 2 * 3600.0
 
 LOST = {Damage.LOST, Damage.MISSING, Damage.COUNT, Damage.JOURNAL, Damage.MANIFEST}
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS))
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="farm-chaos-"))
-    with small_disk(folder / "one"), running_fleet(folder, WORKERS) as fleet:
+    with mounted(folder / "one", SMALL_MEGABYTES), running_fleet(folder, WORKERS) as fleet:
         batch = Batch(fleet, folder, given.images, PROMPT.format, begun=0)
         began = time.monotonic()
         with chaos(fleet, given.seed, given.every, given.faults) as done:

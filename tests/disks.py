@@ -11,20 +11,29 @@ import pytest
 
 
 @contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A disk of so many megabytes, at a folder that is made; skips the test where none can be mounted."""
+def mounted(folder: Path, megabytes: int) -> Iterator[bool]:
+    """A disk of so many megabytes, at a folder that is made; gives whether one could be mounted there."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root can mount a small disk, and not in every container")
+    is_mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
     try:
-        yield folder
+        yield is_mounted
     finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+        if is_mounted:
+            subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @contextmanager
-def filled(disk: Path, leaving: int) -> Iterator[None]:
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A disk of so many megabytes, at a folder that is made; skips the test where none can be mounted."""
+    with mounted(folder, megabytes) as is_mounted:
+        if not is_mounted:
+            pytest.skip("only root can mount a small disk, and not in every container")
+        yield folder
+
+
+@contextmanager
+def filled(disk: Path, leaving: int = 0) -> Iterator[None]:
     """Takes all of a disk but so many bytes, as another program would."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, suppress(OSError):

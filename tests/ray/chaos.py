@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 from farm.client import Client
 from farm.errors import WorkerNotFoundError
-from tests.ray.disks import filled
+from tests.disks import filled
 from tests.ray.fleet import Fleet, kill, parts
 
 BEYOND_A_LEASE = 8.0

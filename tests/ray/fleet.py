@@ -137,15 +137,7 @@ class Fleet:
 
     def stop(self) -> None:
         """Stops everything in order."""
-        for process in (*self.workers.values(), self.coordinator):
-            assert process.stdin is not None
-            process.stdin.close()
-        for process in (*self.workers.values(), self.coordinator):
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end(*self.workers.values(), self.coordinator)
 
 
 @contextlib.contextmanager
@@ -157,6 +149,19 @@ def running_fleet(folder: Path, workers: Mapping[str, Oddity | None] = TWO_WORKE
         yield fleet
     finally:
         fleet.stop()
+
+
+def end(*processes: subprocess.Popen[bytes]) -> None:
+    """Has processes stop in order, all at a time, and waits for that."""
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+    for process in processes:
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def parts(owner: subprocess.Popen[bytes], command: str) -> list[int]:

@@ -17,7 +17,7 @@ from farm.coordinator.ray_engine import RayEngine, RaySettings
 from farm.v1 import worker_pb2
 from tests.cli.processes import eventually
 from tests.ray.batch import Batch
-from tests.ray.fleet import PATIENCE, SECONDS_PER_IMAGE
+from tests.ray.fleet import PATIENCE, SECONDS_PER_IMAGE, end
 from tests.ray.network import Network, network
 from tests.ray.odd_worker import tls_files
 from tests.running_farm import running_farm
@@ -58,13 +58,7 @@ class Room:
         try:
             yield
         finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
     def log(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text()

@@ -11,9 +11,9 @@ from farm.client import Client
 from farm.domain import ImageState, Pin
 from farm.v1 import worker_pb2
 from tests.cli.processes import eventually
+from tests.disks import filled, mounted
 from tests.ray.batch import Batch
 from tests.ray.chaos import chaos
-from tests.ray.disks import filled, small_disk
 from tests.ray.fleet import PATIENCE, Fleet, kill, running_fleet
 from tests.ray.odd_worker import Oddity
 
@@ -28,7 +28,7 @@ def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two that need no device, the second on a disk of its own, and one with a pipeline process."""
     folder = tmp_path_factory.mktemp("fleet")
     workers = {"one": None, "two": None, "scripted": Oddity.SCRIPTED}
-    with small_disk(folder / "two"), running_fleet(folder, workers) as fleet:
+    with mounted(folder / "two", 8), running_fleet(folder, workers) as fleet:
         yield fleet
 
 
