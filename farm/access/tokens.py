@@ -140,9 +140,8 @@ class Tokens:
                 )
             now = self._now()
             if not token.counts(now):
-                happened = (
-                    "has expired" if token.revoke_time is None else "was revoked, or used already if it is an invite"
-                )
+                gone = "was used, or revoked" if token.role is Role.JOIN else "was revoked"
+                happened = "has expired" if token.revoke_time is None else gone
                 raise UnauthenticatedError(
                     f'The token {token.token_id} of "{token.display_name}" {happened}. Ask the farm\'s owner for '
                     "another (`farm token create`, `farm workers invite`).",

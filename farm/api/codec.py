@@ -131,7 +131,7 @@ def decode_job_spec(message: job_pb2.JobSpec) -> domain.JobSpec:
 # Answers
 
 
-def _timestamp(seconds: float | None) -> Timestamp | None:
+def encode_time(seconds: float | None) -> Timestamp | None:
     """A time in seconds since the epoch, to the microsecond (a float holds no more)."""
     if seconds is None:
         return None
@@ -189,9 +189,9 @@ def encode_job(job: views.JobView) -> job_pb2.Job:
         image_count=job.image_count,
         succeeded_count=job.succeeded_count,
         failed_count=job.failed_count,
-        create_time=_timestamp(job.create_time),
-        start_time=_timestamp(job.start_time),
-        end_time=_timestamp(job.end_time),
+        create_time=encode_time(job.create_time),
+        start_time=encode_time(job.start_time),
+        end_time=encode_time(job.end_time),
         eta=_encode_eta(job.eta) if job.eta else None,
         error=failure_status("JOB_FAILED", job.reason) if job.state is domain.JobState.FAILED else None,
         reason=job.reason,
@@ -199,7 +199,9 @@ def encode_job(job: views.JobView) -> job_pb2.Job:
 
 
 def _encode_eta(eta: views.Eta) -> job_pb2.Eta:
-    return job_pb2.Eta(earliest=_timestamp(eta.earliest), likely=_timestamp(eta.likely), latest=_timestamp(eta.latest))
+    return job_pb2.Eta(
+        earliest=encode_time(eta.earliest), likely=encode_time(eta.likely), latest=encode_time(eta.latest)
+    )
 
 
 def encode_image(image: views.ImageView) -> job_pb2.Image:
@@ -210,7 +212,7 @@ def encode_image(image: views.ImageView) -> job_pb2.Image:
         state=IMAGE_STATES[image.state],
         seed=image.spec.seed,
         spec=encode_image_spec(image.spec),
-        finish_time=_timestamp(image.finish_time),
+        finish_time=encode_time(image.finish_time),
     )
     if image.state is domain.ImageState.FAILED:
         message.error.CopyFrom(failure_status(image.error_reason, image.error_message))
@@ -238,7 +240,7 @@ def _encode_committed(committed: views.Committed) -> job_pb2.Image:
 
 def encode_event(event: views.WatchEvent) -> job_service_pb2.JobEvent:
     """One thing that happened to a job."""
-    message = job_service_pb2.JobEvent(sequence=event.sequence, event_time=_timestamp(event.time))
+    message = job_service_pb2.JobEvent(sequence=event.sequence, event_time=encode_time(event.time))
     match event.event:
         case views.JobView() as job:
             message.job.CopyFrom(encode_job(job))
@@ -259,7 +261,7 @@ def _encode_attempt(attempt: views.AttemptView) -> job_pb2.Attempt:
         image_count=attempt.image_count,
         state=ATTEMPT_STATES[attempt.state],
         reason=attempt.reason,
-        end_time=_timestamp(attempt.end_time),
+        end_time=encode_time(attempt.end_time),
     )
 
 
@@ -307,7 +309,7 @@ def encode_worker(worker: views.WorkerView) -> worker_pb2.Worker:
         current_attempt="jobs/{}/attempts/{}".format(*worker.current_attempt) if worker.current_attempt else "",
         images_per_hour=worker.images_per_hour,
         labels=dict(facts.labels),
-        last_seen_time=_timestamp(worker.last_seen_time),
+        last_seen_time=encode_time(worker.last_seen_time),
         version=facts.version,
     )
 
@@ -340,10 +342,10 @@ def encode_token(token: Token) -> access_pb2.Token:
         name=f"tokens/{token.token_id}",
         role=ROLES[token.role],
         display_name=token.display_name,
-        create_time=_timestamp(token.create_time),
-        expire_time=_timestamp(token.expire_time),
-        revoke_time=_timestamp(token.revoke_time),
-        last_use_time=_timestamp(token.last_use_time),
+        create_time=encode_time(token.create_time),
+        expire_time=encode_time(token.expire_time),
+        revoke_time=encode_time(token.revoke_time),
+        last_use_time=encode_time(token.last_use_time),
     )
 
 

@@ -151,7 +151,7 @@ def _foreign_error(call: grpc.Call | grpc.aio.AioRpcError, address: str) -> erro
                 f"What answers at {address} cannot prove that it is the farm: its certificate is not of the authority "
                 "that FARM_CA (or --ca) names or does not hold this host name or address, or it speaks no TLS. Compare "
                 "with what `farm coordinator` printed when it started; for another name of the same machine, start it "
-                f"with --hostname. ({(call.details() or '')[-160:]})",
+                "with --hostname.",
                 address=address,
             )
         case grpc.StatusCode.UNAVAILABLE:

@@ -12,6 +12,8 @@ from pathlib import Path
 import click
 
 import farm
+from farm.access.access import FOLDER
+from farm.access.tokens import LOCAL_FILE
 from farm.cli.entries import Batch, file_source
 from farm.cli.jobs import pull_job
 from farm.cli.options import null_renderer_option
@@ -69,8 +71,7 @@ def demo(context: click.Context, /, file: Path, out: Path, null_renderer: bool) 
         with screen.status("Starting a farm on this machine ..."):
             address = read_address(process, state)
         screen.print(f"A farm runs on this machine at {address}. Rendering {file.name} ...")
-        # Nobody would start this farm again, so nothing waits for it to come back.
-        with end_told(process, state), Client(address, patience_seconds=0.0) as client:
+        with end_told(process, state), _client(address, state) as client:
             job = send(client, source, {"display_name": file.stem})
             follow(job, screen)
             click.echo(describe_end(job))
@@ -130,6 +131,11 @@ def farm_process(state: Path, null_renderer: bool) -> Iterator[subprocess.Popen[
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+def _client(address: str, state: Path) -> Client:
+    """Calls this farm with its own token, whatever FARM_TOKEN is for. Nobody would start it again: there is no wait."""
+    return Client(address, token=(state / FOLDER / LOCAL_FILE).read_text(), patience_seconds=0.0)
 
 
 def log_file(state: Path) -> Path:

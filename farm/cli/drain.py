@@ -2,9 +2,8 @@
 
 import click
 
-from farm.cli.options import address_option, json_option
+from farm.cli.options import Door, farm_options, json_option
 from farm.cli.output import print_json, short_id
-from farm.client import Client
 from farm.v1 import worker_pb2
 
 
@@ -12,16 +11,16 @@ from farm.v1 import worker_pb2
 @click.argument("workers", metavar="WORKER...", nargs=-1, required=True)
 @click.option("--now", is_flag=True, help="Stop what it renders, too; others render that again.")
 @click.option("--undo", is_flag=True, help="Let it take work again.")
-@address_option
+@farm_options
 @json_option
-def drain(workers: tuple[str, ...], now: bool, undo: bool, address: str, as_json: bool) -> None:
+def drain(workers: tuple[str, ...], now: bool, undo: bool, door: Door, as_json: bool) -> None:
     """Let workers finish what they have and take nothing new, for example before a Mac is switched off.
 
     That holds over restarts of worker and coordinator, until it is undone.
     """
     if now and undo:
         raise click.UsageError("Choose one of --now and --undo.")
-    with Client(address) as client:
+    with door.connect() as client:
         drained = [client.undrain(worker) if undo else client.drain(worker, now=now) for worker in workers]
     if as_json:
         print_json(drained)

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from farm.cli.options import address_option, json_option
+from farm.cli.options import Door, farm_options, json_option
 from farm.cli.outcome import describe_end, describe_failures, exit_code, state_word
 from farm.cli.output import console, count_images, local_time, print_json, print_table, short_id
 from farm.cli.progress import follow
-from farm.client import Client, Job
+from farm.client import Job
 from farm.domain import JobState
 from farm.output_folder import CONTACT_SHEET, check_output_folder
 from farm.v1 import job_pb2
@@ -21,11 +21,11 @@ from farm.v1 import job_pb2
 @click.command(epilog="Example: farm jobs --state RUNNING --json")
 @click.option("--state", "states", multiple=True, type=click.Choice([state.value for state in JobState], False))
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="List at most this many.")
-@address_option
+@farm_options
 @json_option
-def jobs(states: tuple[str, ...], limit: int, address: str, as_json: bool) -> None:
+def jobs(states: tuple[str, ...], limit: int, door: Door, as_json: bool) -> None:
     """List jobs, newest first."""
-    with Client(address) as client:
+    with door.connect() as client:
         listed = list(itertools.islice(client.jobs(JobState(state) for state in states), limit))
     if as_json:
         print_json([job.message for job in listed])
@@ -52,11 +52,11 @@ def _act(verb: str, action: Callable[[Job], object], summary: str) -> click.Comm
 
     @click.command(verb, help=summary, epilog=f"Example: farm {verb} JOB [JOB...]")
     @click.argument("job_names", metavar="JOB...", nargs=-1, required=True)
-    @address_option
+    @farm_options
     @json_option
-    def command(job_names: tuple[str, ...], address: str, as_json: bool) -> None:
+    def command(job_names: tuple[str, ...], door: Door, as_json: bool) -> None:
         acted = []
-        with Client(address) as client:
+        with door.connect() as client:
             for name in job_names:
                 job = client.job(name)
                 action(job)
@@ -78,15 +78,15 @@ delete = _act("delete", Job.delete, "Delete jobs that have ended, with their ima
 
 @click.command(epilog="Example: farm watch JOB")
 @click.argument("job_name", metavar="JOB")
-@address_option
+@farm_options
 @json_option
-def watch(job_name: str, address: str, as_json: bool) -> None:
+def watch(job_name: str, door: Door, as_json: bool) -> None:
     """Follow a job to its end.
 
     With --json, prints one event a line: the job's state first, then what happens. The exit code is 0 if every
     image was rendered and 1 if not. Ctrl-C ends the watching; the job goes on.
     """
-    with Client(address) as client:
+    with door.connect() as client:
         job = client.job(job_name)
         if as_json:
             for event in job.watch():
@@ -110,16 +110,16 @@ def follow_to_end(job: Job, screen: Console) -> None:
 @click.command(epilog="Example: farm pull JOB out/batch")
 @click.argument("job_name", metavar="JOB")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@address_option
+@farm_options
 @json_option
-def pull(job_name: str, folder: Path, address: str, as_json: bool) -> None:
+def pull(job_name: str, folder: Path, door: Door, as_json: bool) -> None:
     """Fetch a job's images into a folder.
 
     Writes NNNNNN.png by index, manifest.jsonl (an object an image) and contact-sheet.png. Of a job that runs, it
     fetches what is rendered so far; run it again for the rest. Files that are there already are kept. An image whose
     file is damaged on the coordinator is left out and named at the end.
     """
-    with Client(address) as client:
+    with door.connect() as client:
         job = client.job(job_name)
         check_output_folder(folder, job.name)
         pull_job(job, folder, as_json=as_json)
@@ -146,15 +146,15 @@ def pull_job(job: Job, folder: Path, *, as_json: bool = False) -> None:
 
 @click.command(epilog="Example: farm explain JOB")
 @click.argument("job_name", metavar="JOB")
-@address_option
+@farm_options
 @json_option
-def explain(job_name: str, address: str, as_json: bool) -> None:
+def explain(job_name: str, door: Door, as_json: bool) -> None:
     """Say, worker by worker, why a job runs there or why it does not.
 
     Also lists the newest attempts that were lost, and why: their worker died, slept or was cut off, or another was
     first. Such images are rendered again and lose nothing but time.
     """
-    with Client(address) as client:
+    with door.connect() as client:
         job = client.job(job_name)
         explanation = job.explain()
         if as_json:

@@ -36,6 +36,7 @@ COMMANDS = {
     "worker": ("farm.cli.worker:worker", "Run a worker on this machine, for a coordinator with --engine ray."),
     "probe": ("farm.cli.probe:probe", "Print what this machine is and what its chip favours."),
     "doctor": ("farm.cli.doctor:doctor", "Look for what would keep a farm from working on this machine."),
+    "token": ("farm.cli.token:token", "Say who may use the farm from other machines."),
     "simulate": ("farm.cli.simulate:simulate", "Try a fleet and a workload in virtual time."),
     "models": ("farm.cli.models:models", "List the models that can be rendered with, or have one loaded."),
 }

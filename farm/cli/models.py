@@ -2,21 +2,20 @@
 
 import click
 
-from farm.cli.options import address_option, json_option
+from farm.cli.options import Door, farm_options, json_option
 from farm.cli.output import console, print_json, print_table, short_id
-from farm.client import Client
 from farm.v1 import job_pb2, model_pb2
 
 
 @click.group(invoke_without_command=True, epilog="Examples: farm models --json, farm models prewarm shapes")
-@address_option
+@farm_options
 @json_option
 @click.pass_context
-def models(context: click.Context, address: str, as_json: bool) -> None:
+def models(context: click.Context, door: Door, as_json: bool) -> None:
     """List the models that can be rendered with, and what they do if not told otherwise; or have one loaded."""
     if context.invoked_subcommand is not None:
         return
-    with Client(address) as client:
+    with door.connect() as client:
         listed = list(client.models())
     if as_json:
         print_json(listed)
@@ -33,15 +32,15 @@ def models(context: click.Context, address: str, as_json: bool) -> None:
 @models.command(epilog="Example: farm models prewarm shapes --worker studio-3")
 @click.argument("model")
 @click.option("--worker", "workers", multiple=True, help="Only on this worker; may be given several times.")
-@address_option
+@farm_options
 @json_option
-def prewarm(model: str, workers: tuple[str, ...], address: str, as_json: bool) -> None:
+def prewarm(model: str, workers: tuple[str, ...], door: Door, as_json: bool) -> None:
     """Have workers load MODEL ahead of its jobs, so that the first image need not wait for it.
 
     Each loads it when it has nothing to render, and keeps it until it needs another. `farm workers --json` names the
     models that are loaded on each.
     """
-    with Client(address) as client:
+    with door.connect() as client:
         told = client.prewarm(model, workers)
     if as_json:
         print_json({"workers": told})

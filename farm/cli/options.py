@@ -1,20 +1,64 @@
 """Options that commands share."""
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from farm.api.address import DEFAULT_ADDRESS
 
-address_option = click.option(
-    "--address",
-    envvar="FARM_ADDRESS",
-    default=DEFAULT_ADDRESS,
-    show_default=True,
-    show_envvar=True,
-    metavar="HOST:PORT",
-    help="Where the farm listens.",
-)
+if TYPE_CHECKING:
+    from farm.client import Client
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Which farm a command calls, and with what, as far as its user says."""
+
+    address: str
+    token: str | None
+    ca: str | None
+
+    def connect(self) -> "Client":
+        """A client of that farm."""
+        from farm.client import Client
+
+        return Client(self.address, token=self.token, ca=self.ca)
+
+
+def farm_options(command: Callable[..., T]) -> Callable[..., T]:
+    """Gives a command the options that say which farm it calls, as its argument `door`."""
+
+    @click.option(
+        "--address",
+        envvar="FARM_ADDRESS",
+        default=DEFAULT_ADDRESS,
+        show_default=True,
+        show_envvar=True,
+        metavar="HOST:PORT",
+        help="Where the farm listens.",
+    )
+    @click.option(
+        "--token",
+        metavar="TOKEN",
+        help="Token to call with.  [default: FARM_TOKEN, or that of your own farm on this machine]",
+    )
+    @click.option(
+        "--ca",
+        metavar="FILE|sha256:HEX",
+        help="What a farm elsewhere is verified with: its ca.pem, or its fingerprint.  [default: FARM_CA]",
+    )
+    @functools.wraps(command)
+    def with_door(*arguments: Any, address: str, token: str | None, ca: str | None, **options: Any) -> T:
+        return command(*arguments, door=Door(address, token, ca), **options)
+
+    return with_door
+
 
 listen_option = click.option(
     "--listen",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from farm.cli.options import address_option, json_option
+from farm.cli.options import Door, farm_options, json_option
 from farm.cli.output import console, print_json
 from farm.cli.progress import follow
 from farm.client import Client, Job
@@ -58,9 +58,9 @@ Examples:
     help="An image that a farm rendered.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Keep the new image here.")
-@address_option
+@farm_options
 @json_option
-def render(file: Path, out: Path | None, address: str, as_json: bool) -> None:
+def render(file: Path, out: Path | None, door: Door, as_json: bool) -> None:
     """Render an image again from what its file says, and say whether the pixels agree.
 
     The farm is pinned to the same model digest, attention variant, runtime and compute unit, as far as it has them;
@@ -70,7 +70,7 @@ def render(file: Path, out: Path | None, address: str, as_json: bool) -> None:
     record = read_provenance(png)
     if record.init_image_sha256:
         raise FarmError(f"{file} was made from another picture, which it does not hold, so it cannot be made again.")
-    with Client(address) as client:
+    with door.connect() as client:
         job, pinned = submit_again(client, record, f"again {file.name}")
         follow(job, console(error=True))
         again = _result(job)

@@ -14,7 +14,7 @@ from farm.batch import READERS
 from farm.batch.grid import Axis, parse_axis
 from farm.cli.entries import Batch, Source, expanded, file_source, prompts_source, varied
 from farm.cli.jobs import follow_to_end, pull_job
-from farm.cli.options import address_option, json_option
+from farm.cli.options import Door, farm_options, json_option
 from farm.cli.outcome import describe_end, describe_failures, exit_code
 from farm.cli.output import console, count_images, print_json, short_id
 from farm.cli.preview import show_preview
@@ -109,7 +109,7 @@ Examples:
 @click.option("-y", "--yes", is_flag=True, help=f"Do not ask before more than {CONFIRM_ABOVE} images are made of few.")
 @click.option("-w", "--wait", is_flag=True, help="Show progress until the job has ended.")
 @click.option("--pull", "folder", type=click.Path(file_okay=False, path_type=Path), help="Wait, then fetch into DIR.")
-@address_option
+@farm_options
 @json_option
 @click.pass_context
 def submit(
@@ -130,7 +130,7 @@ def submit(
     yes: bool,
     wait: bool,
     folder: Path | None,
-    address: str,
+    door: Door,
     as_json: bool,
     **fields: Any,
 ) -> None:
@@ -163,7 +163,7 @@ def submit(
     if axes:
         arguments.setdefault("seed", secrets.randbelow(SEED_LIMIT))
         source = varied(source, axes, arguments["seed"])
-    with Client(address) as client:
+    with door.connect() as client:
         if dry_run:
             sys.exit(0 if show_preview(client, source, arguments, as_json=as_json) else 1)
         if is_template or axes:

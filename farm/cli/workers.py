@@ -2,19 +2,18 @@
 
 import click
 
-from farm.cli.options import address_option, json_option
+from farm.cli.options import Door, farm_options, json_option
 from farm.cli.output import console, print_json, print_table, short_id
 from farm.cli.progress import describe_rate
-from farm.client import Client
 from farm.v1 import job_pb2, worker_pb2
 
 
 @click.command(epilog="Example: farm workers --json")
-@address_option
+@farm_options
 @json_option
-def workers(address: str, as_json: bool) -> None:
+def workers(door: Door, as_json: bool) -> None:
     """List the machines that render."""
-    with Client(address) as client:
+    with door.connect() as client:
         listed = list(client.workers())
     if as_json:
         print_json(listed)

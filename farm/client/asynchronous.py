@@ -22,24 +22,37 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from pathlib import Path
 from typing import Any, Self
 
+from farm.access.tokens import Role
 from farm.api.requests import Assembler
 from farm.client.shared import (
     PAGE_SIZE,
     PATIENCE_SECONDS,
     KnownJob,
     chosen_entrance,
+    create_invite_request,
+    create_token_request,
     drain_request,
     get_job_request,
     list_jobs_request,
     outgoing,
     prewarm_request,
+    revoke_token_request,
     undrain_request,
 )
 from farm.connection import AsyncConnection
 from farm.domain import ImageSpec, ImageState, JobState, Pin
 from farm.errors import ArtifactError
 from farm.output_folder import output_folder
-from farm.v1 import job_pb2, job_service_pb2, model_pb2, model_service_pb2, worker_pb2, worker_service_pb2
+from farm.v1 import (
+    access_pb2,
+    access_service_pb2,
+    job_pb2,
+    job_service_pb2,
+    model_pb2,
+    model_service_pb2,
+    worker_pb2,
+    worker_service_pb2,
+)
 
 
 class AsyncClient:
@@ -145,6 +158,37 @@ class AsyncClient:
         """Has workers load a model when they have nothing to render, as `Client.prewarm` does; gives their names."""
         request = prewarm_request(model, workers)
         return list((await self._connection.call(self._connection.models.PrewarmModel, request)).workers)
+
+    async def create_token(
+        self, role: Role, display_name: str, expire_time: float | None = None
+    ) -> access_service_pb2.CreateTokenResponse:
+        """Makes a token; its `secret` is told this once.
+
+        Args:
+            role: What it allows: SUBMIT, WORKER or ADMIN.
+            display_name: Whose it is.
+            expire_time: When it ends, in seconds since the epoch; None for never.
+        """
+        request = create_token_request(role, display_name, expire_time)
+        return await self._connection.call(self._connection.access.CreateToken, request)
+
+    async def create_invite(
+        self, display_name: str = "", expire_time: float | None = None
+    ) -> access_service_pb2.CreateInviteResponse:
+        """Makes a token with which one machine can join, once; it ends after an hour unless `expire_time` says else."""
+        request = create_invite_request(display_name, expire_time)
+        return await self._connection.call(self._connection.access.CreateInvite, request)
+
+    async def tokens(self) -> AsyncGenerator[access_pb2.Token]:
+        """Tokens by name, also those that count no more."""
+        request = access_service_pb2.ListTokensRequest(page_size=PAGE_SIZE)
+        async for page in self._connection.pages(self._connection.access.ListTokens, request):
+            for token in page.tokens:
+                yield token
+
+    async def revoke_token(self, name: str) -> access_pb2.Token:
+        """Makes the token of that name, with or without "tokens/", useless at once."""
+        return await self._connection.call(self._connection.access.RevokeToken, revoke_token_request(name))
 
 
 class AsyncJob(KnownJob):

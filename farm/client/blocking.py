@@ -16,24 +16,37 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from farm.access.tokens import Role
 from farm.api.requests import Assembler
 from farm.client.shared import (
     PAGE_SIZE,
     PATIENCE_SECONDS,
     KnownJob,
     chosen_entrance,
+    create_invite_request,
+    create_token_request,
     drain_request,
     get_job_request,
     list_jobs_request,
     outgoing,
     prewarm_request,
+    revoke_token_request,
     undrain_request,
 )
 from farm.connection import Connection
 from farm.domain import ImageSpec, ImageState, JobState, Pin
 from farm.errors import ArtifactError
 from farm.output_folder import output_folder
-from farm.v1 import job_pb2, job_service_pb2, model_pb2, model_service_pb2, worker_pb2, worker_service_pb2
+from farm.v1 import (
+    access_pb2,
+    access_service_pb2,
+    job_pb2,
+    job_service_pb2,
+    model_pb2,
+    model_service_pb2,
+    worker_pb2,
+    worker_service_pb2,
+)
 
 
 class Client:
@@ -170,6 +183,36 @@ class Client:
         """
         request = prewarm_request(model, workers)
         return list(self._connection.call(self._connection.models.PrewarmModel, request).workers)
+
+    def create_token(
+        self, role: Role, display_name: str, expire_time: float | None = None
+    ) -> access_service_pb2.CreateTokenResponse:
+        """Makes a token; its `secret` is told this once.
+
+        Args:
+            role: What it allows: SUBMIT, WORKER or ADMIN.
+            display_name: Whose it is.
+            expire_time: When it ends, in seconds since the epoch; None for never.
+        """
+        request = create_token_request(role, display_name, expire_time)
+        return self._connection.call(self._connection.access.CreateToken, request)
+
+    def create_invite(
+        self, display_name: str = "", expire_time: float | None = None
+    ) -> access_service_pb2.CreateInviteResponse:
+        """Makes a token with which one machine can join, once; it ends after an hour unless `expire_time` says else."""
+        request = create_invite_request(display_name, expire_time)
+        return self._connection.call(self._connection.access.CreateInvite, request)
+
+    def tokens(self) -> Iterator[access_pb2.Token]:
+        """Tokens by name, also those that count no more."""
+        request = access_service_pb2.ListTokensRequest(page_size=PAGE_SIZE)
+        for page in self._connection.pages(self._connection.access.ListTokens, request):
+            yield from page.tokens
+
+    def revoke_token(self, name: str) -> access_pb2.Token:
+        """Makes the token of that name, with or without "tokens/", useless at once."""
+        return self._connection.call(self._connection.access.RevokeToken, revoke_token_request(name))
 
 
 class Job(KnownJob):

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
 from farm.access.entrance import Entrance, find_entrance
+from farm.access.tokens import Role
 from farm.api import codec
 from farm.api.address import DEFAULT_ADDRESS, check_written
 from farm.api.requests import Outgoing, image_spec_message
 from farm.domain import ImageSpec, ImageState, JobState, Pin
 from farm.errors import ImageNotFoundError
-from farm.v1 import job_pb2, job_service_pb2, model_service_pb2, worker_service_pb2
+from farm.v1 import access_service_pb2, job_pb2, job_service_pb2, model_service_pb2, worker_service_pb2
 
 PATIENCE_SECONDS = 60.0
 PAGE_SIZE = 1000
@@ -129,6 +130,25 @@ def list_jobs_request(states: Iterable[JobState], submitter: str) -> job_service
     return job_service_pb2.ListJobsRequest(
         page_size=PAGE_SIZE, states=[codec.JOB_STATES[state] for state in states], submitter=submitter
     )
+
+
+def create_token_request(
+    role: Role, display_name: str, expire_time: float | None
+) -> access_service_pb2.CreateTokenRequest:
+    """Asks for a token."""
+    return access_service_pb2.CreateTokenRequest(
+        role=codec.ROLES[role], display_name=display_name, expire_time=codec.encode_time(expire_time)
+    )
+
+
+def create_invite_request(display_name: str, expire_time: float | None) -> access_service_pb2.CreateInviteRequest:
+    """Asks for an invite."""
+    return access_service_pb2.CreateInviteRequest(display_name=display_name, expire_time=codec.encode_time(expire_time))
+
+
+def revoke_token_request(name: str) -> access_service_pb2.RevokeTokenRequest:
+    """Asks to revoke the token of that name, with or without "tokens/"."""
+    return access_service_pb2.RevokeTokenRequest(name=name if "/" in name else f"tokens/{name}")
 
 
 class KnownJob:
