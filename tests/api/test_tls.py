@@ -76,8 +76,8 @@ def test_no_token_and_a_wrong_one_are_refused_beyond_loopback(farm: RunningFarm,
 def test_plain_text_is_refused_also_with_a_token(farm: RunningFarm, elsewhere: str, secret: str) -> None:
     with grpc.insecure_channel(elsewhere) as channel:
         jobs = job_service_pb2_grpc.JobServiceStub(channel)
+        metadata = (("authorization", f"Bearer {secret}"),)
         with pytest.raises(grpc.RpcError) as refused:
-            metadata = (("authorization", f"Bearer {secret}"),)
             jobs.ListJobs(job_service_pb2.ListJobsRequest(), metadata=metadata, timeout=10)
     assert isinstance(refused.value, grpc.Call)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
