@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+address_option = click.option(
+    "--address",
+    envvar="FARM_ADDRESS",
+    default=DEFAULT_ADDRESS,
+    show_default=True,
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="Where the farm listens.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
     """Which farm a command calls, and with what, as far as its user says."""
@@ -34,15 +45,7 @@ class Door:
 def farm_options(command: Callable[..., T]) -> Callable[..., T]:
     """Gives a command the options that say which farm it calls, as its argument `door`."""
 
-    @click.option(
-        "--address",
-        envvar="FARM_ADDRESS",
-        default=DEFAULT_ADDRESS,
-        show_default=True,
-        show_envvar=True,
-        metavar="HOST:PORT",
-        help="Where the farm listens.",
-    )
+    @address_option
     @click.option(
         "--token",
         metavar="TOKEN",
