@@ -18,9 +18,17 @@ KeptReport = ImageReport | ImageFailureReport | AttemptReport
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """From the daemon, first on every connection: who it is, and the attempts that it holds or has results of."""
+    """From the daemon, first on every connection: who it is, and the attempts that it holds or has results of.
+
+    Attributes:
+        worker_id: Its name in the farm.
+        origin: Identity of the folder that it keeps. Another one under the same name is another worker.
+        facts: What it can render.
+        attempts: What it holds or has results of.
+    """
 
     worker_id: str
+    origin: str
     facts: WorkerFacts
     attempts: frozenset[AttemptKey]
 
@@ -77,12 +85,19 @@ class Acknowledge:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """To the daemon, in answer to its greeting: it cannot take part, and is to end."""
+
+    reason: str
+
+
 FromDaemon = Hello | Beat | Farewell | Replaced | Told
-ToDaemon = Assignment | Cancel | Release | Acknowledge
+ToDaemon = Assignment | Cancel | Release | Acknowledge | Refused
 Message = FromDaemon | ToDaemon
 
 _PLAIN: Mapping[str, Any] = {
-    kind.__name__: kind for kind in (Hello, Beat, Farewell, Replaced, Assignment, Cancel, Release, Acknowledge)
+    kind.__name__: kind for kind in (Hello, Beat, Farewell, Replaced, Assignment, Cancel, Release, Acknowledge, Refused)
 }
 _REPORTS: Mapping[str, Any] = {kind.__name__: kind for kind in Report.__args__}
 

@@ -18,6 +18,7 @@ from farm.carrier.messages import (
     Cancel,
     Farewell,
     Hello,
+    Refused,
     Release,
     Replaced,
     ToDaemon,
@@ -36,6 +37,10 @@ DEAF_SECONDS = 1.0
 """Between two words of an engine that is deaf; well below a lease."""
 
 _UNREACHABLE = "Ray lost the way to it; what it has is safe there, and it is expected back"
+_NAME_TAKEN = (
+    'Another worker works under the name "{0}", so this one is refused: each of the two would be taken for the other. '
+    "Stop the other one, or have this machine join under a name of its own (`farm worker join ... --name`)."
+)
 _STOP_SECONDS = 5.0
 _BACK_OFF = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -87,6 +92,7 @@ class RayEngine:
         self._hears_since: float | None = None  # None: there is no driver
         self._nodes: dict[str, str] = {}  # by worker
         self._workers: dict[str, str] = {}  # by node
+        self._origins: dict[str, str] = {}  # by worker: who has, or had last, that name
         # What workers were assigned and did not end yet, by worker: what was lost on the way is sent again.
         self._assigned: dict[str, dict[AttemptKey, Assignment]] = {}
 
@@ -128,8 +134,11 @@ class RayEngine:
         self._assigned.get(worker_id, {}).pop(key, None)
 
     def _send(self, worker_id: str, message: ToDaemon) -> None:
-        node_id = self._nodes.get(worker_id)
-        if node_id is not None and self._driver is not None:
+        if (node_id := self._nodes.get(worker_id)) is not None:
+            self._send_over(node_id, message)
+
+    def _send_over(self, node_id: str, message: ToDaemon) -> None:
+        if self._driver is not None:
             self._driver.send(ToNode(node_id, (encode(message),)))
 
     async def _keep_head(self) -> None:
@@ -226,6 +235,11 @@ class RayEngine:
                 del self._workers[node_id]  # what becomes of that bridge is of no interest; the next greeting is coming
 
     def _welcome(self, node_id: str, hello: Hello) -> None:
+        if hello.worker_id in self._nodes and self._origins[hello.worker_id] != hello.origin:
+            log.warning("ray_engine.name_taken worker=%s node=%s", hello.worker_id, node_id)
+            self._send_over(node_id, Refused(_NAME_TAKEN.format(hello.worker_id)))
+            return
+        self._origins[hello.worker_id] = hello.origin
         self._nodes[hello.worker_id] = node_id
         self._workers[node_id] = hello.worker_id
         assigned = self._assigned.get(hello.worker_id, {})

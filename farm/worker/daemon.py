@@ -20,12 +20,14 @@ from farm.carrier.messages import (
     Hello,
     KeptReport,
     Message,
+    Refused,
     Release,
     Replaced,
     Told,
     encode,
 )
 from farm.domain import Assignment, AttemptKey, AttemptState
+from farm.errors import WorkerNameTakenError
 from farm.reports import (
     AttemptReport,
     DeviceReport,
@@ -62,13 +64,15 @@ class Daemon:
 
     Args:
         worker_id: The machine's name in the farm.
+        origin: Identity of the folder of this worker.
         renderer: Renders; started and stopped here.
         outbox: What earlier processes finished is offered first.
         inbox: What happens. `Stop` ends `run`.
     """
 
-    def __init__(self, worker_id: str, renderer: Renderer, outbox: Outbox, inbox: Inbox) -> None:
+    def __init__(self, worker_id: str, origin: str, renderer: Renderer, outbox: Outbox, inbox: Inbox) -> None:
         self._worker_id = worker_id
+        self._origin = origin
         self._renderer = renderer
         self._outbox = outbox
         self._inbox = inbox
@@ -76,6 +80,7 @@ class Daemon:
         self._held = outbox.attempts()
         self._waiting: deque[int] = deque()  # what this line was not offered yet
         self._in_flight: dict[int, int] = {}  # what it was, with sizes, and is not acknowledged
+        self._refusal = ""
         self._device = DeviceReport()
         self._residency = ResidencyReport(())
 
@@ -85,11 +90,15 @@ class Daemon:
         return self._line is not None
 
     def run(self) -> None:
-        """Works until it is told to stop; then ends in order, within about ten seconds."""
+        """Works until it is told to stop; then ends in order, within about ten seconds.
+
+        Raises:
+            WorkerNameTakenError: Another worker has its name.
+        """
         self._end_attempts("the worker's daemon ended while they were rendered")
         self._renderer.start(self._inbox.put)
         beat_at = 0.0
-        while True:
+        while not self._refusal:
             try:
                 message = self._inbox.get(timeout=max(0.0, beat_at - time.monotonic()))
             except queue.Empty:
@@ -102,6 +111,8 @@ class Daemon:
                 self._say(Beat())
                 beat_at = time.monotonic() + BEAT_SECONDS
         self._wind_up()
+        if self._refusal:
+            raise WorkerNameTakenError(self._refusal, worker=self._worker_id)
 
     def _take(self, message: Report | Connected | Heard | Gone) -> None:
         match message:
@@ -127,7 +138,7 @@ class Daemon:
         self._waiting = deque(self._outbox.numbers())
         self._in_flight.clear()
         _log.info("daemon.bridge_connected kept=%d attempts=%d", len(self._waiting), len(self._held))
-        self._say(Hello(self._worker_id, self._renderer.facts, frozenset(self._held)))
+        self._say(Hello(self._worker_id, self._origin, self._renderer.facts, frozenset(self._held)))
         self._say(Told(self._residency))
         if self._device.reason:
             self._say(Told(self._device))
@@ -149,6 +160,8 @@ class Daemon:
                 if ended is not None:
                     self._held.discard(ended)
                 self._offer()
+            case Refused(reason):
+                self._refusal = reason
 
     def _keep(self, report: KeptReport) -> None:
         try:

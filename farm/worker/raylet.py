@@ -33,6 +33,8 @@ class Raylet:
         address: Where Ray's head listens, HOST:PORT.
         environment: Variables for Ray's processes.
         has_bridge: Says whether the coordinator reaches the daemon.
+        prepare: Called with this machine's address before a node is started; sees to it that the files which prove this
+            machine fit that address.
         lonely_seconds: A node over which no bridge has come for so long is made anew.
     """
 
@@ -41,11 +43,13 @@ class Raylet:
         address: str,
         environment: Mapping[str, str],
         has_bridge: Callable[[], bool],
+        prepare: Callable[[str], None] = lambda _: None,
         lonely_seconds: float = LONELY_SECONDS,
     ) -> None:
         self._address = address
         self._environment = environment
         self._has_bridge = has_bridge
+        self._prepare = prepare
         self._lonely_seconds = lonely_seconds
         self._happened: queue.SimpleQueue[tuple[str, NodeChild | None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="raylet", daemon=True)
@@ -109,10 +113,10 @@ class Raylet:
         self._head_was_gone = False
         self._lonely_at = None
         try:
+            ip = own_ip(self._address)
+            self._prepare(ip)
             self._child = start_node(
-                NodeSettings(
-                    self._address, is_head=False, node_ip=own_ip(self._address), environment=self._environment
-                ),
+                NodeSettings(self._address, is_head=False, node_ip=ip, environment=self._environment),
                 on_up=lambda child: self._happened.put(("up", child)),
                 on_end=lambda child: self._happened.put(("end", child)),
             )

@@ -1,7 +1,8 @@
 """Puts a worker together: its folder, its daemon, the socket for bridges and the Ray node."""
 
 import logging
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +33,14 @@ class WorkerSettings:
         folder: What it keeps; one worker a folder.
         ray_address: Where Ray's head listens, HOST:PORT.
         security: How Ray's processes know each other.
+        prepare: Called with this machine's address before each start of a Ray node, as of `Raylet`.
     """
 
     worker_id: str
     folder: Path
     ray_address: str
     security: RaySecurity
+    prepare: Callable[[str], None] = lambda _: None
 
 
 def run_worker(settings: WorkerSettings, renderer: Renderer, inbox: Inbox) -> None:
@@ -46,16 +49,18 @@ def run_worker(settings: WorkerSettings, renderer: Renderer, inbox: Inbox) -> No
     Raises:
         AddressError: Ray would be open to others there, or it is no address.
         WorkerFolderError: The folder cannot be used, or another worker uses it.
+        WorkerNameTakenError: Another worker has this one's name.
     """
     check_address(settings.ray_address, settings.security)
-    with _locked(settings.folder), scratch_folder("farm-worker", SHORT) as doorstep:
-        daemon = Daemon(settings.worker_id, renderer, _outbox(settings.folder / "outbox"), inbox)
+    with locked(settings.folder), scratch_folder("farm-worker", SHORT) as doorstep:
+        outbox = _outbox(settings.folder / "outbox")
+        daemon = Daemon(settings.worker_id, _origin(settings.folder), renderer, outbox, inbox)
         with listen(doorstep / "daemon", inbox.put):
             environment = {
                 **ray_environment(settings.ray_address, settings.security),
                 SOCKET: str(doorstep / "daemon"),
             }
-            raylet = Raylet(settings.ray_address, environment, lambda: daemon.has_bridge)
+            raylet = Raylet(settings.ray_address, environment, lambda: daemon.has_bridge, settings.prepare)
             raylet.start()
             _log.info("worker.started id=%s folder=%s", settings.worker_id, settings.folder)
             try:
@@ -70,8 +75,17 @@ def stop_worker(inbox: Inbox) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / "lock", blocking=False)
+def locked(folder: Path, seconds: float = 0.0) -> Iterator[None]:
+    """Keeps every other worker from a folder.
+
+    Args:
+        folder: What the worker keeps; made if it is not there.
+        seconds: How long to wait for one that is ending.
+
+    Raises:
+        WorkerFolderError: The folder cannot be used, or another worker uses it.
+    """
+    lock = FileLock(folder / "lock", timeout=seconds)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock.acquire()
@@ -87,6 +101,14 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _origin(folder: Path) -> str:
+    """The identity of a folder, made the first time. A worker that starts again in its folder is the same one."""
+    path = folder / "origin"
+    if not path.exists():
+        path.write_text(secrets.token_hex(8))
+    return path.read_text()
 
 
 def _outbox(folder: Path) -> Outbox:

@@ -9,6 +9,7 @@ from farm.carrier.messages import (
     Farewell,
     Hello,
     Message,
+    Refused,
     Release,
     Replaced,
     Told,
@@ -35,7 +36,7 @@ KEY = AttemptKey("job", 3)
 MEASURED = Measurement("sha256:1", ComputeUnit.CPU_AND_NE, 0.4, 0.6, 15.0, 100.0, 2 << 30, 0.01, "or not")
 
 MESSAGES: list[Message] = [
-    Hello("w", worker_facts(room="attic"), frozenset({KEY, AttemptKey("job", 4)})),
+    Hello("w", "folder", worker_facts(room="attic"), frozenset({KEY, AttemptKey("job", 4)})),
     Beat(),
     Farewell("it was stopped"),
     Replaced(),
@@ -48,10 +49,11 @@ MESSAGES: list[Message] = [
     Told(DeviceReport("another farm has it")),
     Told(TrialReport("sha256:1", ComputeUnit.ALL, Stage.DENOISE, 1, 9)),
     Told(MeasurementReport(MEASURED)),
-    Hello("w", worker_facts().with_measurement(MEASURED), frozenset()),
+    Hello("w", "folder", worker_facts().with_measurement(MEASURED), frozenset()),
     assignment(1, "a", "b"),
     Cancel(KEY),
     Release(KEY),
+    Refused("because"),
     Acknowledge(2**62),
 ]
 

@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
@@ -18,6 +19,7 @@ from farm.carrier.messages import (
     FromDaemon,
     Hello,
     Message,
+    Refused,
     Release,
     Replaced,
     Told,
@@ -25,6 +27,7 @@ from farm.carrier.messages import (
     encode,
 )
 from farm.domain import AttemptKey, AttemptState
+from farm.errors import WorkerNameTakenError
 from farm.reports import AttemptReport, ImageReport, ResidencyReport, StepReport
 from farm.worker.daemon import Daemon, Inbox
 from farm.worker.line import listen
@@ -80,7 +83,7 @@ class Running:
         self.outbox = folder / "outbox"
         self._inbox: Inbox = queue.SimpleQueue()
         renderer = NullRenderer(seconds_per_image=seconds_per_image, report_steps=True)
-        daemon = Daemon("w", renderer, Outbox(self.outbox, limit_bytes), self._inbox)
+        daemon = Daemon("w", "folder", renderer, Outbox(self.outbox, limit_bytes), self._inbox)
         self._listener = listen(self.socket, self._inbox.put)
         self._thread = threading.Thread(target=daemon.run, daemon=True)
         self._thread.start()
@@ -264,3 +267,15 @@ def test_a_daemon_that_is_stopped_without_a_bridge_keeps_what_is_finished(folder
         assert hello.attempts == {AttemptKey("job", 1)}
         bridge.end_of(1)
         assert bridge.images() == [10]
+
+
+def test_a_daemon_whose_name_is_taken_ends_with_the_reason(folder: Path) -> None:
+    inbox: Inbox = queue.SimpleQueue()
+    daemon = Daemon("w", "folder", NullRenderer(), Outbox(folder / "outbox"), inbox)
+    with listen(folder / "socket", inbox.put), ThreadPoolExecutor() as thread:
+        running = thread.submit(daemon.run)
+        bridge = Bridge(folder / "socket")
+        assert bridge.next(Hello).origin == "folder"
+        bridge.say(Refused("another one has it"))
+        with pytest.raises(WorkerNameTakenError, match="another one has it"):
+            running.result(PATIENCE)
