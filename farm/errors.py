@@ -175,6 +175,24 @@ class WorkerFolderError(FarmError):
     reason = "WORKER_FOLDER_UNUSABLE"
 
 
+class MembershipError(FarmError):
+    """A machine has not joined a farm, has joined another, or what it was given cannot be read."""
+
+    reason = "MEMBERSHIP_UNUSABLE"
+
+
+class InvitationError(FarmError):
+    """What a machine is to join with is no invitation."""
+
+    reason = "INVITATION_INVALID"
+
+
+class ServiceError(FarmError):
+    """The system's own service manager did not take the worker as a service."""
+
+    reason = "SERVICE_FAILED"
+
+
 class AddressError(FarmError):
     """An address cannot be listened on or is not allowed."""
 
