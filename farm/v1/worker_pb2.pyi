@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from farm.v1 import job_pb2 as _job_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -94,6 +95,7 @@ class Worker(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    MEASUREMENTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. "workers/{worker}"."""
     state: Global___WorkerState.ValueType
@@ -134,6 +136,10 @@ class Worker(_message.Message):
     def last_seen_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the farm last heard from it."""
 
+    @_builtins.property
+    def measurements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Measurement]:
+        """Output only. What it found out about its models."""
+
     def __init__(
         self,
         *,
@@ -154,11 +160,76 @@ class Worker(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         last_seen_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.str = ...,
+        measurements: _abc.Iterable[Global___Measurement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_seen_time", b"last_seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip", b"chip", "chip_class", b"chip_class", "current_attempt", b"current_attempt", "gpu_cores", b"gpu_cores", "has_ane", b"has_ane", "images_per_hour", b"images_per_hour", "labels", b"labels", "last_seen_time", b"last_seen_time", "memory_bytes", b"memory_bytes", "name", b"name", "os", b"os", "performance_cores", b"performance_cores", "reason", b"reason", "resident_models", b"resident_models", "runtime", b"runtime", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip", b"chip", "chip_class", b"chip_class", "current_attempt", b"current_attempt", "gpu_cores", b"gpu_cores", "has_ane", b"has_ane", "images_per_hour", b"images_per_hour", "labels", b"labels", "last_seen_time", b"last_seen_time", "measurements", b"measurements", "memory_bytes", b"memory_bytes", "name", b"name", "os", b"os", "performance_cores", b"performance_cores", "reason", b"reason", "resident_models", b"resident_models", "runtime", b"runtime", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Worker: _TypeAlias = Worker  # noqa: Y015
+
+@_typing.final
+class Measurement(_message.Message):
+    """What a worker found out about one model variant on one compute unit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    COMPUTE_UNIT_FIELD_NUMBER: _builtins.int
+    STEP_DURATION_FIELD_NUMBER: _builtins.int
+    STEP_SPREAD_FIELD_NUMBER: _builtins.int
+    FIXED_DURATION_FIELD_NUMBER: _builtins.int
+    LOAD_DURATION_FIELD_NUMBER: _builtins.int
+    COMPILE_DURATION_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    model_digest: _builtins.str
+    """Digest of the model variant."""
+    compute_unit: _job_pb2.ComputeUnit.ValueType
+    """Where it ran."""
+    peak_memory_bytes: _builtins.int
+    """Most memory in use. 0 if it was not measured."""
+    failure: _builtins.str
+    """Why it cannot be rendered so on this worker, in words. Empty if it can."""
+    @_builtins.property
+    def step_duration(self) -> _duration_pb2.Duration:
+        """One denoising step, warm: the median of several. Unset if it was not timed."""
+
+    @_builtins.property
+    def step_spread(self) -> _duration_pb2.Duration:
+        """Between the quartiles of those steps."""
+
+    @_builtins.property
+    def fixed_duration(self) -> _duration_pb2.Duration:
+        """What an image takes beside its steps."""
+
+    @_builtins.property
+    def load_duration(self) -> _duration_pb2.Duration:
+        """Loading the variant once it is compiled."""
+
+    @_builtins.property
+    def compile_duration(self) -> _duration_pb2.Duration:
+        """By how much the first load took longer."""
+
+    def __init__(
+        self,
+        *,
+        model_digest: _builtins.str = ...,
+        compute_unit: _job_pb2.ComputeUnit.ValueType = ...,
+        step_duration: _duration_pb2.Duration | None = ...,
+        step_spread: _duration_pb2.Duration | None = ...,
+        fixed_duration: _duration_pb2.Duration | None = ...,
+        load_duration: _duration_pb2.Duration | None = ...,
+        compile_duration: _duration_pb2.Duration | None = ...,
+        peak_memory_bytes: _builtins.int = ...,
+        failure: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compile_duration", b"compile_duration", "fixed_duration", b"fixed_duration", "load_duration", b"load_duration", "step_duration", b"step_duration", "step_spread", b"step_spread"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compile_duration", b"compile_duration", "compute_unit", b"compute_unit", "failure", b"failure", "fixed_duration", b"fixed_duration", "load_duration", b"load_duration", "model_digest", b"model_digest", "peak_memory_bytes", b"peak_memory_bytes", "step_duration", b"step_duration", "step_spread", b"step_spread"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Measurement: _TypeAlias = Measurement  # noqa: Y015
