@@ -311,7 +311,24 @@ def encode_worker(worker: views.WorkerView) -> worker_pb2.Worker:
         labels=dict(facts.labels),
         last_seen_time=encode_time(worker.last_seen_time),
         version=facts.version,
+        measurements=[_encode_measurement(measured) for measured in facts.measurements],
     )
+
+
+def _encode_measurement(measured: domain.Measurement) -> worker_pb2.Measurement:
+    message = worker_pb2.Measurement(
+        model_digest=measured.digest,
+        compute_unit=COMPUTE_UNITS[measured.compute_unit],
+        peak_memory_bytes=measured.peak_memory_bytes,
+        failure=measured.failure,
+    )
+    if measured.seconds_per_step > 0:
+        message.step_duration.CopyFrom(_duration(measured.seconds_per_step))
+        message.step_spread.CopyFrom(_duration(measured.spread_seconds))
+        message.fixed_duration.CopyFrom(_duration(measured.fixed_seconds))
+        message.load_duration.CopyFrom(_duration(measured.load_seconds))
+        message.compile_duration.CopyFrom(_duration(measured.compile_seconds))
+    return message
 
 
 def encode_model(model: domain.Model) -> model_pb2.Model:

@@ -10,11 +10,12 @@ from farm import domain
 from farm.api import codec
 from farm.api.plain import to_plain
 from farm.api.requests import Assembler, image_spec_message, submission
-from farm.coordinator.views import ProgressView, WatchEvent
+from farm.coordinator.views import ProgressView, WatchEvent, WorkerView
 from farm.domain import ImageSpec, ImageState, JobState, Pin
 from farm.errors import InvalidRequestError
 from farm.reports import Stage
 from farm.v1 import job_pb2, job_service_pb2, model_pb2, worker_pb2
+from tests.builders import worker_facts
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 IMAGE_SPECS = st.builds(
@@ -153,3 +154,17 @@ def test_plain_data_has_the_names_of_the_api_and_whole_numbers_as_numbers() -> N
     assert (job["failed_count"], job["spec"]["labels"]) == (0, {"key": "7"})
     variants = to_plain(model_pb2.Model(variants=[model_pb2.ModelVariant(size_bytes=9)]))["variants"]
     assert variants[0]["size_bytes"] == 9
+
+
+def test_a_worker_tells_what_it_measured_and_leaves_out_what_it_did_not_time() -> None:
+    unit = domain.ComputeUnit.CPU_AND_NE
+    timed = domain.Measurement("sha256:1", unit, 0.4, 0.6, 15.0, 100.0, 2 << 30, 0.01)
+    failed = domain.Measurement("sha256:2", unit, failure="the process was ended by signal 6")
+    facts = worker_facts().with_measurement(timed).with_measurement(failed)
+    view = WorkerView("w", domain.WorkerState.ACTIVE, "", facts, (), None, 0.0, 0.0)
+    told = [to_plain(one) for one in codec.encode_worker(view).measurements]
+    assert [one["model_digest"] for one in told] == ["sha256:1", "sha256:2"]
+    assert told[0]["step_duration"] == "0.400s"
+    assert told[0]["compile_duration"] == "100s"
+    assert told[1]["failure"] == failed.failure
+    assert not codec.encode_worker(view).measurements[1].HasField("step_duration")

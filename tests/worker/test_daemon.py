@@ -28,14 +28,15 @@ from farm.carrier.messages import (
 )
 from farm.domain import AttemptKey, AttemptState
 from farm.errors import WorkerNameTakenError
-from farm.reports import AttemptReport, ImageReport, ResidencyReport, StepReport
+from farm.reports import AttemptReport, ImageReport, MeasurementReport, Renderer, ResidencyReport, StepReport
 from farm.worker.daemon import Daemon, Inbox
 from farm.worker.line import listen
 from farm.worker.messages import Stop
 from farm.worker.null_renderer import NullRenderer
 from farm.worker.outbox import LIMIT_BYTES, Outbox
+from farm.worker.pipeline_host import PipelineHost
 from tests.cli.processes import eventually
-from tests.worker.builders import PATIENCE, assignment
+from tests.worker.builders import PATIENCE, NoRuntime, assignment, model
 
 Said = TypeVar("Said", bound=FromDaemon)
 
@@ -78,11 +79,17 @@ class Bridge:
 class Running:
     """A daemon on a thread, with a socket."""
 
-    def __init__(self, folder: Path, seconds_per_image: float, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seconds_per_image: float = 0.0,
+        limit_bytes: int = LIMIT_BYTES,
+        renderer: Renderer | None = None,
+    ) -> None:
         self.socket = folder / "socket"
         self.outbox = folder / "outbox"
         self._inbox: Inbox = queue.SimpleQueue()
-        renderer = NullRenderer(seconds_per_image=seconds_per_image, report_steps=True)
+        renderer = renderer or NullRenderer(seconds_per_image=seconds_per_image, report_steps=True)
         daemon = Daemon("w", "folder", renderer, Outbox(self.outbox, limit_bytes), self._inbox)
         self._listener = listen(self.socket, self._inbox.put)
         self._thread = threading.Thread(target=daemon.run, daemon=True)
@@ -221,6 +228,24 @@ def test_a_bridge_learns_which_models_are_loaded(folder: Path) -> None:
         second, _ = running.bridge()
         told = second.next(Told)
         assert told == Told(ResidencyReport(("scripted",)))
+
+
+def test_what_is_measured_is_told_at_once_and_again_to_each_new_bridge(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FARM_LOCKS", str(folder))
+    host = PipelineHost([model()], NoRuntime(), pipeline="tests.worker.pipelines:scripted")
+    running = Running(folder, renderer=host)
+    try:
+        bridge, hello = running.bridge()
+        assert hello.facts.measurements == ()
+        bridge.say(assignment(1))
+        told = bridge.next(Told, lambda t: isinstance(t.report, MeasurementReport))
+        assert isinstance(told.report, MeasurementReport)
+        _, greeting = running.bridge()
+        assert greeting.facts.measurements == (told.report.measurement,)
+    finally:
+        running.stop()
 
 
 def test_a_daemon_whose_last_process_died_delivers_what_that_finished_and_gives_back_the_rest(folder: Path) -> None:
