@@ -94,11 +94,10 @@ null_renderer_option = click.option(
 ray_address_option = click.option(
     "--ray-address",
     envvar="FARM_RAY_ADDRESS",
-    default="127.0.0.1:7434",
-    show_default=True,
     show_envvar=True,
     metavar="HOST:PORT",
-    help="Where Ray's head listens, by which workers reach the coordinator.",
+    help="Where Ray's head listens, by which workers reach the coordinator: an address by number.  [default: port "
+    "7434, where --listen is]",
 )
 
 

@@ -13,8 +13,9 @@ from farm.access.enrolment import RayAccess
 from farm.api.address import DEFAULT_ADDRESS, check_free, listens_locally
 from farm.api.reach import Reach
 from farm.api.server import Server
-from farm.carrier.security import RaySecurity, ray_token
 from farm.catalogue import Catalogue
+from farm.cli.fleet import ray_access
+from farm.cli.fleet import ray_address as default_ray_address
 from farm.cli.local_fleet import free_ray_address, local_workers
 from farm.cli.logs import log_to_stderr
 from farm.cli.options import (
@@ -31,7 +32,7 @@ from farm.cli.signals import stop_signals
 from farm.cli.stdin import when_stdin_ends
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.engine import Engine, LocalEngine
-from farm.coordinator.ray_engine import RayEngine, RaySettings
+from farm.coordinator.ray_engine import RayEngine
 
 
 @click.command(
@@ -63,7 +64,7 @@ def coordinator(
     state: Path,
     null_renderer: bool,
     engine_name: str,
-    ray_address: str,
+    ray_address: str | None,
     stop_with_stdin: bool,
     as_json: bool,
 ) -> None:
@@ -89,6 +90,8 @@ def coordinator(
                     f"Other machines need FARM_ADDRESS={reach.addresses()[0]} FARM_CA={fingerprint} and a FARM_TOKEN, "
                     "which `farm token create` makes."
                 )
+            if engine_name == "ray":
+                click.echo("`farm workers invite` prints the line by which a machine joins as a worker.")
 
     catalogue = Catalogue()
     reach = Reach(address, hostnames)
@@ -96,10 +99,9 @@ def coordinator(
         local = LocalEngine(make_renderer(catalogue, state / "worker", null=null_renderer))
         asyncio.run(serve(reach, state, catalogue, local, None, stop_with_stdin, announce))
         return
-    token = ray_token(state / "access")
-    engine = RayEngine(RaySettings(ray_address, RaySecurity(token)))
-    ray = RayAccess(ray_address, token.read_text(), is_tls=False)
-    asyncio.run(serve(reach, state, catalogue, engine, ray, stop_with_stdin, announce))
+    check_free(reach.address)
+    settings, ray = ray_access(state, ray_address or default_ray_address(reach))
+    asyncio.run(serve(reach, state, catalogue, RayEngine(settings), ray, stop_with_stdin, announce))
 
 
 @click.command(epilog="Example: farm up")
@@ -147,12 +149,9 @@ def up(address: str, hostnames: tuple[str, ...], state: Path, null_renderer: boo
             "other machines, run `farm coordinator --engine ray --listen ...`."
         )
     check_free(address)
-    ray_address = free_ray_address()
-    token = ray_token(state / "access")
-    with local_workers(workers, state, ray_address, null_renderer=null_renderer):
-        engine = RayEngine(RaySettings(ray_address, RaySecurity(token)))
-        ray = RayAccess(ray_address, token.read_text(), is_tls=False)
-        asyncio.run(serve(reach, state, catalogue, engine, ray, stop_with_stdin=False, announce=announce))
+    settings, ray = ray_access(state, free_ray_address())
+    with local_workers(workers, state, settings.address, null_renderer=null_renderer):
+        asyncio.run(serve(reach, state, catalogue, RayEngine(settings), ray, stop_with_stdin=False, announce=announce))
 
 
 async def serve(
