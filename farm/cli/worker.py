@@ -11,15 +11,24 @@ import click
 from farm.carrier.security import RaySecurity, ray_token
 from farm.catalogue import Catalogue
 from farm.cli.logs import log_to_stderr
-from farm.cli.options import null_renderer_option, ray_address_option, state_option
+from farm.cli.options import json_option, null_renderer_option, state_option
+from farm.cli.output import console, print_json
 from farm.cli.renderer import make_renderer
 from farm.cli.signals import stop_signals
 from farm.cli.stdin import when_stdin_ends
+from farm.worker.daemon import Inbox
+from farm.worker.membership import MembershipFolder
+from farm.worker.service import WorkerSettings, run_worker, stop_worker
 
 
-@click.group(epilog="Example: farm worker run --ray-address 127.0.0.1:7434 --name studio-3")
+@click.group(
+    epilog="""\b
+Example, with the line that `farm workers invite` prints on the coordinator:
+  farm worker join 'farm://studio.local:7433?token=...&ca=sha256:...'
+  farm worker install"""
+)
 def worker() -> None:
-    """Run a worker on this machine."""
+    """Make this machine a worker of a farm."""
 
 
 def default_folder() -> Path:
@@ -29,46 +38,163 @@ def default_folder() -> Path:
     return platformdirs.user_data_path("mac-render-farm") / "worker"
 
 
-@worker.command(epilog="Example: farm worker run --ray-address 127.0.0.1:7434 --name studio-3")
-@ray_address_option
-@click.option("--name", default=socket.gethostname, help="This worker's name in the farm.  [default: the host's name]")
-@click.option(
+folder_option = click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=default_folder,
-    help="Folder of finished images that are not delivered yet.  [default: in your user's data folder]",
+    help="What the worker keeps: its membership, and finished images that are not delivered yet.  [default: in your "
+    "user's data folder]",
 )
+
+
+@worker.command(epilog="Example: farm worker join 'farm://studio.local:7433?token=...&ca=sha256:...' --name studio-3")
+@click.argument("invitation")
+@click.option("--name", default=socket.gethostname, help="What to call this machine.  [default: the host's name]")
+@folder_option
+@json_option
+def join(invitation: str, name: str, folder: Path, as_json: bool) -> None:
+    """Join a farm with INVITATION, the line that `farm workers invite` prints.
+
+    Recognizes the farm by the fingerprint in the line, makes a key that never leaves this machine, and has it
+    certified. Versions of the farm, Ray and Python must be the coordinator's; if they are not, says what to install.
+    Joining the same farm again, with a new invitation, replaces what was given before.
+    """
+    from farm.cli.invitation import read_invitation
+    from farm.cli.joining import join_farm
+
+    membership = join_farm(read_invitation(invitation), name, MembershipFolder(folder))
+    if as_json:
+        print_json({"worker": f"workers/{name}", "farm": membership.farm_address, "folder": str(folder)})
+        return
+    option = "" if folder == default_folder() else f" --folder {folder}"
+    out = console()
+    out.print(f'This machine is now the worker "{name}" of the farm at {membership.farm_address}. To have it render:')
+    out.print(f"  farm worker run{option}        in this terminal, until Ctrl-C")
+    out.print(f"  farm worker install{option}    always: started with the machine, and again if it ends")
+
+
+@worker.command(
+    epilog="""\b
+Examples:
+  farm worker run
+  farm worker run --ray-address 127.0.0.1:7434 --name second --folder ./second"""
+)
+@click.option(
+    "--ray-address",
+    envvar="FARM_RAY_ADDRESS",
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="Where Ray's head listens on this machine, to try a farm out without joining it.",
+)
+@click.option("--name", help="This worker's name, with --ray-address.  [default: the host's name]")
+@folder_option
 @state_option
 @null_renderer_option
 @click.option(
     "--null-seconds", type=float, default=0.0, hidden=True, help="Seconds that the null renderer takes for an image."
 )
+@click.option("--stay-awake", is_flag=True, help="Keep a Mac from sleeping meanwhile, while it has mains power.")
 @click.option(
     "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as it does when the parent process dies."
 )
 def run(
-    ray_address: str,
-    name: str,
+    ray_address: str | None,
+    name: str | None,
     folder: Path,
     state: Path,
     null_renderer: bool,
     null_seconds: float,
+    stay_awake: bool,
     stop_with_stdin: bool,
 ) -> None:
-    """Render for a coordinator in the foreground, until Ctrl-C.
+    """Render for the farm that this machine has joined, in the foreground, until Ctrl-C.
 
     Keeps the models loaded and finished images safe whatever happens to the coordinator or to Ray, and comes back to
     the coordinator by itself. Logs go to standard error.
     """
-    from farm.worker.daemon import Inbox
-    from farm.worker.service import WorkerSettings, run_worker, stop_worker
-
     log_to_stderr(logging.INFO)
+    if ray_address is not None:
+        security = RaySecurity(ray_token(state / "access"))
+        settings = WorkerSettings(name or socket.gethostname(), folder, ray_address, security)
+    elif name is not None:
+        raise click.UsageError("A worker's name is the one that it joined under; join again to change it.")
+    else:
+        settings = _member(folder)
+    if stay_awake:
+        from farm.worker.awake import stay_awake as keep_awake
+
+        keep_awake()
     inbox: Inbox = SimpleQueue()
     for signal_number in stop_signals():
         signal.signal(signal_number, lambda *_: stop_worker(inbox))
     if stop_with_stdin:
         when_stdin_ends(lambda: stop_worker(inbox))
-    renderer = make_renderer(Catalogue(), folder, null=null_renderer, null_seconds=null_seconds)
-    security = RaySecurity(ray_token(state / "access"))
-    run_worker(WorkerSettings(name, folder, ray_address, security), renderer, inbox)
+    run_worker(settings, make_renderer(Catalogue(), folder, null=null_renderer, null_seconds=null_seconds), inbox)
+
+
+def _member(folder: Path) -> WorkerSettings:
+    """The settings of a worker that has joined."""
+    from farm.cli.joining import keep_valid, refreshed
+
+    memberships = MembershipFolder(folder)
+    membership = refreshed(memberships)
+    return WorkerSettings(
+        membership.worker_id,
+        folder,
+        membership.ray_address,
+        memberships.ray_security(membership),
+        prepare=lambda ip: keep_valid(memberships, ip),
+    )
+
+
+@worker.command(epilog="Example: farm worker install --dry-run")
+@folder_option
+@click.option("--dry-run", is_flag=True, help="Print what would be written and run, and do nothing.")
+def install(folder: Path, dry_run: bool) -> None:
+    """Have the system run this worker always: launchd on macOS, systemd on Linux.
+
+    It is started with the machine (on macOS: when you log in) and again whenever it ends. `farm worker uninstall` takes
+    it back.
+    """
+    from farm.cli import service
+
+    MembershipFolder(folder).load()
+    made = service.worker_service(folder.absolute())
+    if dry_run:
+        click.echo(f"# {made.path}\n{made.description.decode()}")
+        for command in made.load:
+            click.echo(" ".join(command))
+        return
+    service.install(made)
+    out = console()
+    out.print(f"The worker runs now, and again after each start of this machine ({made.path}).")
+    out.print(f"What it logs: {made.log}")
+    if made.hint:
+        out.print(made.hint)
+
+
+@worker.command(epilog="Example: farm worker uninstall")
+@folder_option
+def uninstall(folder: Path) -> None:
+    """Take back what `farm worker install` did; the machine stays a member of its farm."""
+    from farm.cli import service
+
+    if service.uninstall(service.worker_service(folder.absolute())):
+        click.echo("The worker is stopped, and is not started by the system any more.")
+    else:
+        click.echo(f"No service is installed for the worker in {folder}.")
+
+
+@worker.command(epilog="Example: farm worker leave")
+@folder_option
+@click.option("--now", is_flag=True, help="Give back what is being rendered instead of finishing it.")
+def leave(folder: Path, now: bool) -> None:
+    """Leave the farm: finish, stop the worker, give back its rights, and forget what it was given.
+
+    If the farm cannot be reached, leaves all the same, and says what its owner has to do.
+    """
+    from farm.cli.leaving import leave_farm
+
+    with console(error=True).status("Waiting for the worker to finish what it has ..."):
+        told = leave_farm(folder, now=now)
+    click.echo(told)

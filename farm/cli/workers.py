@@ -1,18 +1,32 @@
 """Commands for the machines that render."""
 
+import dataclasses
+import time
+
 import click
 
 from farm.cli.options import Door, farm_options, json_option
-from farm.cli.output import console, print_json, print_table, short_id
+from farm.cli.output import console, local_time, print_json, print_table, short_id
 from farm.cli.progress import describe_rate
+from farm.cli.token import Lifetime
 from farm.v1 import job_pb2, worker_pb2
 
 
-@click.command(epilog="Example: farm workers --json")
+@click.group(
+    invoke_without_command=True,
+    epilog="""\b
+Examples:
+  farm workers --json
+  farm workers invite --expires 2d""",
+)
 @farm_options
 @json_option
-def workers(door: Door, as_json: bool) -> None:
+@click.pass_context
+def workers(context: click.Context, /, door: Door, as_json: bool) -> None:
     """List the machines that render."""
+    if context.invoked_subcommand is not None:
+        context.default_map = {context.invoked_subcommand: dataclasses.asdict(door)}
+        return
     with door.connect() as client:
         listed = list(client.workers())
     if as_json:
@@ -37,3 +51,31 @@ def workers(door: Door, as_json: bool) -> None:
     for worker in listed:
         if worker.reason:
             console().print(f"{short_id(worker.name)}: {worker.reason}")
+
+
+@workers.command(epilog="Example: farm workers invite --expires 2d --name 'for the studio'")
+@click.option("--expires", type=Lifetime(), default="1h", show_default=True, help="How long it counts: 90m, 12h, 2d.")
+@click.option("--name", default="invite", show_default=True, help="For whom it is, for the list of tokens.")
+@farm_options
+@json_option
+def invite(expires: int, name: str, door: Door, as_json: bool) -> None:
+    """Print the line by which one machine joins the farm.
+
+    It counts once. Paste it on the machine that is to join; whoever has it can join in that machine's place.
+    """
+    from farm.cli.invitation import Invitation
+
+    with door.connect() as client:
+        made = client.create_invite(name, time.time() + expires)
+    invitation = Invitation(made.addresses[0], made.secret, made.ca_fingerprint)
+    line = f"farm worker join '{invitation}'"
+    if as_json:
+        expire_time = made.token.expire_time.ToJsonString()
+        print_json(
+            {"command": line, "invitation": str(invitation), "token": made.token.name, "expire_time": expire_time}
+        )
+        return
+    click.echo(line)
+    console(error=True).print(
+        f"\nPaste this on the machine that is to join. It counts once, until {local_time(made.token.expire_time)}."
+    )

@@ -13,19 +13,35 @@ from farm.cli.local_fleet import free_ray_address
 from farm.domain import JobState
 from tests.cli.processes import SECONDS, eventually, processes_that_name, start_farm
 
+WORKER = ("worker", "run", "--folder", "{}", "--state", "{}")
+COORDINATOR = ("coordinator", "--engine", "ray", "--state", "{}", "--listen", "127.0.0.1:0")
+
 
 @pytest.mark.parametrize(
-    ("address", "says"),
-    [("10.0.0.7:7434", "whoever reaches Ray can run any code"), ("nonsense", "no address of Ray's head")],
+    ("command", "address", "says"),
+    [
+        (WORKER, "192.0.2.254:7434", "whoever reaches Ray can run any code"),
+        (COORDINATOR, "192.0.2.254:7434", "no address of this machine"),
+        (WORKER, "nonsense", "no address of Ray's head"),
+        (COORDINATOR, "nonsense", "no address of Ray's head"),
+    ],
 )
-def test_an_address_of_ray_that_cannot_be_is_told_in_a_paragraph(tmp_path: Path, address: str, says: str) -> None:
-    options = ["--ray-address", address, "--null-renderer"]
-    for command in (["worker", "run", "--folder", tmp_path], ["coordinator", "--engine", "ray", "--state", tmp_path]):
-        process = start_farm(*command, *options)
-        out, err = process.communicate(timeout=SECONDS)
-        assert (process.returncode, out) == (1, "")
-        assert says in err
-        assert "Traceback" not in err
+def test_an_address_of_ray_that_cannot_be_is_told_in_a_paragraph(
+    tmp_path: Path, command: tuple[str, ...], address: str, says: str
+) -> None:
+    arguments = [argument.format(tmp_path) for argument in command]
+    process = start_farm(*arguments, "--ray-address", address, "--null-renderer")
+    out, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (1, "")
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_a_worker_that_has_joined_no_farm_is_told_how(tmp_path: Path) -> None:
+    process = start_farm("worker", "run", "--folder", tmp_path, "--null-renderer")
+    out, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (1, "")
+    assert "farm workers invite" in err
 
 
 def test_two_workers_cannot_share_a_folder(tmp_path: Path) -> None:
