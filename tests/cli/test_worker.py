@@ -72,7 +72,7 @@ def test_a_fleet_for_trying_out_renders_and_leaves_nothing_behind(tmp_path: Path
         assert process.stdout
         address = process.stdout.readline().partition(" at ")[2].partition(";")[0]
         with Client(address) as client:
-            assert eventually(lambda: len(list(client.workers())) == 2, 2 * SECONDS)
+            assert eventually(lambda: len(list(client.workers())) == 2, 3 * SECONDS)
             job = client.submit(["a red circle"] * 20, steps=2)
             assert job.wait() is JobState.SUCCEEDED
             workers = {image.worker for page in job.list_images() for image in page}
