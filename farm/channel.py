@@ -6,9 +6,7 @@ from typing import Any, cast
 import grpc
 
 from farm.access.entrance import Entrance
-from farm.api.requests import MAX_MESSAGE_BYTES
-
-AUTHORIZATION = "authorization"
+from farm.api.requests import AUTHORIZATION_METADATA, MAX_MESSAGE_BYTES
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -80,4 +78,4 @@ class _Call:
 
     def _with_token(self, metadata: Any) -> Any:
         token = self._token()
-        return metadata if token is None else (*metadata, (AUTHORIZATION, f"Bearer {token}"))
+        return metadata if token is None else (*metadata, (AUTHORIZATION_METADATA, f"Bearer {token}"))

@@ -10,11 +10,9 @@ from grpc_status import rpc_status
 from farm.access.tokens import Role, Token, Tokens
 from farm.api.interceptor import Context
 from farm.api.permissions import check_permission, is_open
-from farm.api.requests import SUBMITTER_METADATA
+from farm.api.requests import AUTHORIZATION_METADATA, SUBMITTER_METADATA
 from farm.api.status import to_status
 from farm.errors import FarmError, UnauthenticatedError
-
-AUTHORIZATION = "authorization"
 
 _BEARER = "bearer "
 _CALLER: ContextVar[Token] = ContextVar("caller")
@@ -67,7 +65,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _secret(metadata: Any) -> str:
-    value = str(dict(metadata or ()).get(AUTHORIZATION, ""))
+    value = str(dict(metadata or ()).get(AUTHORIZATION_METADATA, ""))
     if value[: len(_BEARER)].lower() != _BEARER:
         raise UnauthenticatedError(
             "The farm answers nobody without a token. On the machine that it runs on, commands of the user that "

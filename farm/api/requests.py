@@ -15,6 +15,9 @@ MAX_ENTRIES = 1000
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """1,000 entries with the longest prompts that are taken, in Latin script, fit."""
 
+AUTHORIZATION_METADATA = "authorization"
+"""Holds "Bearer TOKEN"."""
+
 SUBMITTER_METADATA = "farm-submitter"
 """Whom an admin submits for, such as this machine's own user. Of others, their token says who they are."""
 

@@ -111,7 +111,7 @@ def default_state() -> Path:
 state_option = click.option(
     "--state",
     envvar="FARM_STATE",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, readable=False, path_type=Path),
     default=default_state,
     show_envvar=True,
     help="Folder of the journal and the images.  [default: in your user's data folder]",
