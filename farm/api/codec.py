@@ -331,8 +331,8 @@ def _encode_measurement(measured: domain.Measurement) -> worker_pb2.Measurement:
     return message
 
 
-def encode_model(model: domain.Model) -> model_pb2.Model:
-    """A model and its forms, without their places on disk."""
+def encode_model(model: domain.Model, workers: Iterable[views.WorkerView] = ()) -> model_pb2.Model:
+    """A model and its forms, without their places on disk, and which of some workers have it."""
     return model_pb2.Model(
         name=f"models/{model.name}",
         display_name=model.display_name,
@@ -350,6 +350,11 @@ def encode_model(model: domain.Model) -> model_pb2.Model:
         ],
         defaults=encode_image_spec(model.defaults),
         samplers=domain.SAMPLERS,
+        workers=[
+            f"workers/{worker.worker_id}"
+            for worker in workers
+            if any(offer.model == model.name for offer in worker.facts.offers)
+        ],
     )
 
 

@@ -31,15 +31,16 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     async def GetModel(self, request: model_service_pb2.GetModelRequest, context: Context) -> model_pb2.Model:
         name = codec.resource_id(request.name, "models")
-        return codec.encode_model(await asyncio.to_thread(self._catalogue.get, name))
+        return codec.encode_model(await asyncio.to_thread(self._catalogue.get, name), await self._coordinator.workers())
 
     async def ListModels(
         self, request: model_service_pb2.ListModelsRequest, context: Context
     ) -> model_service_pb2.ListModelsResponse:
         models = await asyncio.to_thread(self._catalogue.models)
+        workers = await self._coordinator.workers()
         page, token = page_by_name(request, models, lambda model: model.name)
         return model_service_pb2.ListModelsResponse(
-            models=[codec.encode_model(model) for model in page], next_page_token=token
+            models=[codec.encode_model(model, workers) for model in page], next_page_token=token
         )
 
     async def PrewarmModel(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from farm.catalogue.catalogue import model_name
 from farm.catalogue.file_facts import sha256
@@ -83,20 +84,39 @@ def look_up(name: str, revision: str | None = None) -> Repository:
     Raises:
         FetchError: There is no such repository, or the hub cannot be reached.
     """
-    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub import HfApi, constants
 
     with _told(name):
         if constants.HF_HUB_OFFLINE:
-            folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
-            files = (file for file in sorted(folder.rglob("*")) if file.is_file())
-            found = tuple(HubFile(file.relative_to(folder).as_posix(), file.stat().st_size) for file in files)
-            return Repository(name, folder.name, found, folder)
+            return _cached(name, revision)
         info = HfApi().model_info(name, revision=revision, files_metadata=True)
         found = tuple(
             HubFile(each.rfilename, each.size or 0, each.lfs.sha256 if each.lfs else None)
             for each in info.siblings or ()
         )
         return Repository(name, info.sha or "main", found)
+
+
+def _cached(name: str, revision: str | None) -> Repository:
+    """What the cache of Hugging Face's tools holds of a repository; the commit that it got last, if none is said."""
+    from huggingface_hub import errors, scan_cache_dir
+
+    try:
+        repositories = scan_cache_dir().repos
+    except errors.CacheNotFound:
+        repositories = frozenset()
+    revisions = [each for found in repositories if found.repo_id == name for each in found.revisions]
+    wanted = [each for each in revisions if revision in (None, each.commit_hash, *each.refs)]
+    if not wanted:
+        raise FetchError(
+            f"{name} is not in this machine's cache of the hub, and HF_HUB_OFFLINE keeps the farm from asking the hub. "
+            "Unset it, or bring the model's folder here by other means and use farm models add.",
+            repository=name,
+        )
+    latest = max(wanted, key=lambda each: each.last_modified)
+    folder = Path(latest.snapshot_path)
+    files = (HubFile(file.file_path.relative_to(folder).as_posix(), file.size_on_disk) for file in latest.files)
+    return Repository(name, latest.commit_hash, tuple(sorted(files, key=lambda file: file.path)), folder)
 
 
 def forms_in(repository: Repository) -> list[Form]:
@@ -182,12 +202,11 @@ def pull(
     source = f"{repository.name}@{repository.commit}:{form.label}"
     if source in shelf.inventory(name).sources:
         return shelf.catalogue.get(name)
-    partial = shelf.root / ".pulling" / name / model_name(f"{form.label} {form.kind}")
+    partial = shelf.root / ".pulling" / name / model_name(f"{form.label} {form.kind} {repository.commit[:8]}")
     partial.mkdir(parents=True, exist_ok=True)
     for file in form.files:
         with _told(repository.name):
             _fetch(repository, file, partial, on_bytes)
-    shutil.rmtree(partial / ".cache", ignore_errors=True)
     archive = partial / form.files[0].path if form.kind == ".zip" else None
     model = shelf.add(archive, name, origin=source) if archive else shelf.put(partial, name, source)
     shutil.rmtree(partial.parent, ignore_errors=True)
@@ -201,10 +220,10 @@ def _fetch(repository: Repository, file: HubFile, folder: Path, on_bytes: OnByte
         shutil.copyfile(repository.cached / file.path, target)
         on_bytes(file.size)
         return
-    from huggingface_hub import hf_hub_download
-
-    bar = _reporting(on_bytes)
-    hf_hub_download(repository.name, file.path, revision=repository.commit, local_dir=folder, tqdm_class=bar)
+    if target.is_file():
+        on_bytes(file.size)
+    else:
+        _download(repository, file, target, on_bytes)
     if file.sha256 is not None and sha256(target) != file.sha256:
         target.unlink()
         raise FetchError(
@@ -212,6 +231,26 @@ def _fetch(repository: Repository, file: HubFile, folder: Path, on_bytes: OnByte
             "thrown away; run the same command again.",
             repository=repository.name,
         )
+
+
+def _download(repository: Repository, file: HubFile, target: Path, on_bytes: OnBytes) -> None:
+    """Fetches a file. huggingface_hub's own call begins anew in each process, which is too much for gigabytes."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    url = hf_hub_url(repository.name, file.path, revision=repository.commit)
+    location = get_hf_file_metadata(url).location
+    # The hub's token is for the hub alone, not for the store that it points to.
+    headers = build_hf_headers() if urlsplit(location).netloc == urlsplit(url).netloc else {}
+    part = target.with_name(f"{target.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("ab") as content:
+        done = content.tell()
+        on_bytes(done)
+        bar = _reporting(on_bytes)
+        http_get(location, content, resume_size=done, headers=headers, expected_size=file.size, tqdm_class=bar)
+    part.replace(target)
 
 
 def _reporting(on_bytes: OnBytes) -> Any:
@@ -222,7 +261,6 @@ def _reporting(on_bytes: OnBytes) -> Any:
         def __init__(self, *arguments: Any, **options: Any) -> None:
             options.pop("name", None)  # huggingface_hub's own
             super().__init__(*arguments, **{**options, "disable": True})
-            on_bytes(int(options.get("initial") or 0))
 
         def update(self, n: float | None = 1) -> bool | None:
             on_bytes(int(n or 0))
@@ -269,7 +307,6 @@ def _is_hidden(path: str) -> bool:
 @contextmanager
 def _told(name: str) -> Iterator[None]:
     """Tells in the farm's words what goes wrong on the way to the hub."""
-    import httpx
     from huggingface_hub import errors
 
     try:
@@ -282,13 +319,7 @@ def _told(name: str) -> Iterator[None]:
         ) from error
     except errors.HFValidationError as error:
         raise InvalidRequestError(f"{name!r} is not the name of a repository, which is owner/name") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise FetchError(
-            f"{name} is not in this machine's cache of the hub, or not all of it, and the hub was not reached. Unset "
-            "HF_HUB_OFFLINE and check the network, then run the same command again: it goes on where it stopped.",
-            repository=name,
-        ) from error
-    except (errors.HfHubHTTPError, httpx.HTTPError, OSError, RuntimeError) as error:
+    except (errors.HTTPError, OSError) as error:
         raise FetchError(
             f"The hub did not send what was asked of {name} ({error}). What came is kept; run the same command again, "
             "and it goes on where it stopped.",

@@ -196,10 +196,10 @@ class Shelf:
         place = self.root / name
         if place.exists() or place.is_symlink():
             raise PackageError(f"There is a model {name} already; remove it first, or give another --name", model=name)
-        model = self.catalogue.read(source, name)
+        self.catalogue.read(source, name)
         self.root.mkdir(parents=True, exist_ok=True)
         place.symlink_to(source.resolve(), target_is_directory=True)
-        return model
+        return self.catalogue.read(place, name)
 
     def _record(self, folder: Path, place: Path, source: str) -> None:
         before = read_inventory(folder) or Inventory()

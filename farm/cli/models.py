@@ -1,32 +1,108 @@
-"""Commands for models."""
+"""Commands for models: which there are, and what they do."""
 
 import click
 
+from farm.api.codec import encode_model
+from farm.catalogue import Catalogue
+from farm.catalogue.catalogue import user_models_folder
+from farm.catalogue.shelf import Shelf
 from farm.cli.options import Door, farm_options, json_option
 from farm.cli.output import console, print_json, print_table, short_id
+from farm.cli.shelf import add, pull, remove, verify
+from farm.errors import ModelNotFoundError, UnreachableError
 from farm.v1 import job_pb2, model_pb2
 
+local_option = click.option("--local", is_flag=True, help="Look at this machine's disk only, and ask no farm.")
 
-@click.group(invoke_without_command=True, epilog="Examples: farm models --json, farm models prewarm shapes")
+
+@click.group(
+    invoke_without_command=True,
+    epilog="Examples: farm models, farm models pull apple/coreml-stable-diffusion-2-1-base, farm models prewarm shapes",
+)
 @farm_options
+@local_option
 @json_option
 @click.pass_context
-def models(context: click.Context, door: Door, as_json: bool) -> None:
-    """List the models that can be rendered with, and what they do if not told otherwise; or have one loaded."""
-    if context.invoked_subcommand is not None:
+def models(context: click.Context, door: Door, local: bool, as_json: bool) -> None:
+    """List the models, fetch and check them, or have one loaded.
+
+    Without a command, lists them as `farm models list` does. A model lies on the disk of every machine that uses it:
+    of the coordinator, which must know it, and of each worker that is to render with it. Where: the folder that
+    FARM_MODELS names, or one in your user's data folder.
+    """
+    if context.invoked_subcommand is None:
+        _list(door, local=local, as_json=as_json)
+
+
+@models.command("list", epilog="Example: farm models list --local")
+@farm_options
+@local_option
+@json_option
+def list_models(door: Door, local: bool, as_json: bool) -> None:
+    """List the models that can be rendered with, their defaults, and the workers that have them.
+
+    Asks the farm; if none answers, lists what is on this machine's disk.
+    """
+    _list(door, local=local, as_json=as_json)
+
+
+@models.command(epilog="Example: farm models show shapes")
+@click.argument("model")
+@farm_options
+@local_option
+@json_option
+def show(model: str, door: Door, local: bool, as_json: bool) -> None:
+    """Show MODEL: each of its forms with its digest, its defaults, and the workers that have it."""
+    shown = next((each for each in _known(door, local=local) if short_id(each.name) == short_id(model)), None)
+    if shown is None:
+        Catalogue().get(short_id(model))  # it may be there and broken, which this says
+        raise ModelNotFoundError(
+            f"There is no model {model!r}. `farm models list` names those that there are.", model=model
+        )
+    if as_json:
+        print_json(shown)
         return
-    with door.connect() as client:
-        listed = list(client.models())
+    click.echo(f"{short_id(shown.name)}: {shown.display_name}\n{shown.description}".rstrip())
+    print_table(("SIZE", "ATTENTION", "PRECISION", "ON DISK", "DIGEST"), map(_variant_row, shown.variants), nothing="")
+    defaults = shown.defaults
+    click.echo(
+        f"Defaults: {defaults.width}x{defaults.height}, {_row(shown)[4]}\n"
+        f"Workers: {', '.join(map(short_id, shown.workers)) or 'none that is known here'}"
+    )
+    for source in Shelf().inventory(short_id(model)).sources:
+        click.echo(f"On this machine, from: {source}")
+
+
+def _known(door: Door, *, local: bool) -> list[model_pb2.Model]:
+    """What the farm knows, or what is on this machine's disk if there is none, or if it is not to be asked."""
+    if not local:
+        try:
+            with door.connect() as client:
+                return list(client.models())
+        except UnreachableError as error:
+            click.echo(f"No farm answers ({error.message}). This is what lies on this machine's disk.", err=True)
+    catalogue = Catalogue()
+    for name, problem in catalogue.problems().items():
+        click.echo(f"{name} cannot be used: {problem.message}", err=True)
+    return [encode_model(model) for model in catalogue.models()]
+
+
+def _list(door: Door, *, local: bool, as_json: bool) -> None:
+    listed = _known(door, local=local)
     if as_json:
         print_json(listed)
         return
     print_table(
-        ("MODEL", "NAME", "SIZE", "ATTENTION", "DEFAULTS"),
+        ("MODEL", "NAME", "SIZE", "ATTENTION", "DEFAULTS", "WORKERS"),
         (_row(model) for model in listed),
-        nothing="The farm has no models. Put model folders where FARM_MODELS points, and start it again.",
+        nothing=f"There are no models. Fetch one with `farm models pull`, or put a folder into {user_models_folder()}.",
     )
     for model in listed:
         console().print(f"\nSamplers of {short_id(model.name)}: {', '.join(model.samplers)}")
+
+
+for command in (add, pull, verify, remove):
+    models.add_command(command)
 
 
 @models.command(epilog="Example: farm models prewarm shapes --worker studio-3")
@@ -59,4 +135,15 @@ def _row(model: model_pb2.Model) -> tuple[str, ...]:
         ", ".join(f"{width}x{height}" for width, height in sizes),
         ", ".join(sorted({name.removeprefix("ATTENTION_").lower() for name in attentions})),
         f"{model.defaults.steps} steps, guidance {model.defaults.guidance_scale:g}, {model.defaults.sampler}",
+        ", ".join(map(short_id, model.workers)),
+    )
+
+
+def _variant_row(variant: model_pb2.ModelVariant) -> tuple[str, ...]:
+    return (
+        f"{variant.width}x{variant.height}",
+        job_pb2.Attention.Name(variant.attention).removeprefix("ATTENTION_").lower(),
+        variant.precision,
+        f"{variant.size_bytes / 1e6:,.0f} MB",
+        variant.digest,
     )

@@ -97,6 +97,15 @@ def entry_violations(
             yield f"entries[{index}].prompt", "is missing, and the job's defaults have none either"
 
 
+def _way_out(state: FarmState, spec: JobSpec) -> str:
+    if any(offer.model == spec.model for _, facts in known_workers(state) for offer in facts.offers):
+        return "change the job, or let a worker join that can"
+    return (
+        "no worker has it: on a Mac run `farm models pull` or `farm models add` for it and start that Mac's worker "
+        "again (a compiled model runs on Macs only)"
+    )
+
+
 def refuse_infeasible(state: FarmState, spec: JobSpec) -> None:
     """Refuses a job that none of the workers that have joined can ever render; while none has, it may wait for one.
 
@@ -108,6 +117,6 @@ def refuse_infeasible(state: FarmState, spec: JobSpec) -> None:
         more = f", and {len(lacks) - MAX_LACKS} more" if len(lacks) > MAX_LACKS else ""
         raise InfeasibleJobError(
             f"No worker of this farm can render the job: {'; '.join(lacks[:MAX_LACKS])}{more}. Nothing was submitted; "
-            "change the job, or let a worker join that can.",
+            f"{_way_out(state, spec)}.",
             model=spec.model,
         )

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from farm.v1 import job_pb2 as farm_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x66\x61rm/v1/model.proto\x12\x07\x66\x61rm.v1\x1a\x11\x66\x61rm/v1/job.proto\"\xa1\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\'\n\x08variants\x18\x04 \x03(\x0b\x32\x15.farm.v1.ModelVariant\x12$\n\x08\x64\x65\x66\x61ults\x18\x05 \x01(\x0b\x32\x12.farm.v1.ImageSpec\x12\x10\n\x08samplers\x18\x06 \x03(\t\"\x8b\x01\n\x0cModelVariant\x12%\n\tattention\x18\x01 \x01(\x0e\x32\x12.farm.v1.Attention\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\x11\n\tprecision\x18\x05 \x01(\t\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x66\x61rm/v1/model.proto\x12\x07\x66\x61rm.v1\x1a\x11\x66\x61rm/v1/job.proto\"\xb2\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\'\n\x08variants\x18\x04 \x03(\x0b\x32\x15.farm.v1.ModelVariant\x12$\n\x08\x64\x65\x66\x61ults\x18\x05 \x01(\x0b\x32\x12.farm.v1.ImageSpec\x12\x10\n\x08samplers\x18\x06 \x03(\t\x12\x0f\n\x07workers\x18\x07 \x03(\t\"\x8b\x01\n\x0cModelVariant\x12%\n\tattention\x18\x01 \x01(\x0e\x32\x12.farm.v1.Attention\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\x11\n\tprecision\x18\x05 \x01(\t\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'farm.v1.model_pb2', _global
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL']._serialized_start=52
-  _globals['_MODEL']._serialized_end=213
-  _globals['_MODELVARIANT']._serialized_start=216
-  _globals['_MODELVARIANT']._serialized_end=355
+  _globals['_MODEL']._serialized_end=230
+  _globals['_MODELVARIANT']._serialized_start=233
+  _globals['_MODELVARIANT']._serialized_end=372
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,7 @@ class Model(_message.Message):
     VARIANTS_FIELD_NUMBER: _builtins.int
     DEFAULTS_FIELD_NUMBER: _builtins.int
     SAMPLERS_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. "models/{model}"."""
     display_name: _builtins.str
@@ -49,6 +50,10 @@ class Model(_message.Message):
     def samplers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. Names of the samplers it can run with."""
 
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. "workers/{worker}" of those that have a form of it and can render with it."""
+
     def __init__(
         self,
         *,
@@ -58,10 +63,11 @@ class Model(_message.Message):
         variants: _abc.Iterable[Global___ModelVariant] | None = ...,
         defaults: _job_pb2.ImageSpec | None = ...,
         samplers: _abc.Iterable[_builtins.str] | None = ...,
+        workers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "description", b"description", "display_name", b"display_name", "name", b"name", "samplers", b"samplers", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "description", b"description", "display_name", b"display_name", "name", b"name", "samplers", b"samplers", "variants", b"variants", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

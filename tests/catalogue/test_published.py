@@ -358,3 +358,9 @@ def test_a_model_is_found_in_no_time_the_second_time(folder: Path) -> None:
     assert str(folder / "original" / "compiled" / "Unet.mlmodelc" / "metadata.json") in cache.read_text()
 
     assert Catalogue([folder.parent], cache).get("published") == first
+
+
+def test_the_page_about_models_shows_every_layout() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    for layout in LAYOUTS:
+        assert f"| {layout.name} | `{layout.example}` |" in page

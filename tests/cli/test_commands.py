@@ -239,7 +239,7 @@ def test_a_model_is_loaded_ahead_on_the_workers_that_can_and_others_say_why_not(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["jobs"], ["submit", "-p", "a"], ["watch", "x"], ["pull", "x", "out"], ["workers"], ["models", "--json"]],
+    [["jobs"], ["submit", "-p", "a"], ["watch", "x"], ["pull", "x", "out"], ["workers"], ["models", "prewarm", "x"]],
 )
 def test_a_farm_that_is_not_there_is_told_in_a_paragraph(run: Run, tmp_path: Path, arguments: list[str]) -> None:
     code, out, err = run(*arguments, "--address", f"unix:{tmp_path}/nobody.sock")

@@ -1,0 +1,149 @@
+"""What is put on the shelf is a model, stays what it was, and can be taken away again."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from farm.catalogue import Catalogue
+from farm.catalogue.catalogue import BUNDLED
+from farm.catalogue.inventory import read_inventory
+from farm.catalogue.shelf import Shelf
+from farm.domain import AttentionVariant
+from farm.errors import InvalidRequestError, ModelNotFoundError, PackageError
+from tests.catalogue.folders import copy_of_shapes, package
+from tests.catalogue.published import put_litter, zip_folder
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    root = tmp_path / "shelf"
+    return Shelf(root, catalogue=Catalogue([BUNDLED, root], tmp_path / "facts.json"))
+
+
+@pytest.fixture
+def arrived(tmp_path: Path) -> Path:
+    folder = copy_of_shapes(tmp_path / "downloads", "My Model")
+    put_litter(folder)
+    return folder
+
+
+def one_form(folder: Path, attention: str, name: str) -> Path:
+    """The model with one of its forms only, as archives on the hub have it."""
+    alone = Path(shutil.copytree(folder, folder.parent / name))
+    for other in {"original", "split_einsum"} - {attention}:
+        shutil.rmtree(alone / other)
+    return alone
+
+
+def test_a_folder_that_is_added_is_found_and_the_original_is_left_alone(shelf: Shelf, arrived: Path) -> None:
+    told: list[int] = []
+    model = shelf.add(arrived, on_bytes=told.append)
+
+    assert model.name == "my-model"
+    assert shelf.catalogue.get("my-model") == model
+    assert arrived.is_dir()
+    assert sum(told) > sum(variant.size_bytes for variant in model.variants)
+    assert not (shelf.root / "my-model" / ".DS_Store").exists()
+    assert [path.name for path in shelf.root.iterdir()] == ["my-model"], "nothing is left aside"
+
+
+def test_the_archives_of_one_repository_make_one_model(shelf: Shelf, arrived: Path) -> None:
+    first = one_form(arrived, "original", "coreml-shapes_original_compiled")
+    second = one_form(arrived, "split_einsum", "coreml-shapes_split_einsum_compiled")
+
+    shelf.add(zip_folder(first, first.with_suffix(".zip")))
+    model = shelf.add(zip_folder(second, second.with_suffix(".zip")))
+
+    assert model.name == "coreml-shapes"
+    assert {variant.attention for variant in model.variants} == {
+        AttentionVariant.ORIGINAL,
+        AttentionVariant.SPLIT_EINSUM,
+    }
+    inventory = read_inventory(shelf.root / "coreml-shapes")
+    assert inventory is not None
+    assert len(inventory.sources) == 2
+    assert shelf.verify("coreml-shapes").problems == ()
+
+
+def test_what_is_there_already_is_not_added_twice(shelf: Shelf, arrived: Path) -> None:
+    shelf.add(arrived)
+    with pytest.raises(PackageError, match="is there already"):
+        shelf.add(one_form(arrived, "original", "again"), name="my-model")
+    assert [path.name for path in shelf.root.iterdir()] == ["my-model"]
+
+
+def test_a_linked_model_is_used_where_it_is_and_only_the_link_is_removed(shelf: Shelf, arrived: Path) -> None:
+    model = shelf.add(arrived, "linked", link=True)
+
+    assert shelf.catalogue.get("linked") == model
+    assert shelf.remove("linked") == 0
+    assert (arrived / "vocab.json").is_file()
+    assert not list(shelf.root.iterdir())
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 and then nothing"])
+def test_a_damaged_archive_is_refused(shelf: Shelf, tmp_path: Path, damage: bytes) -> None:
+    archive = tmp_path / "model.zip"
+    archive.write_bytes(damage)
+    with pytest.raises(PackageError, match="no readable zip archive"):
+        shelf.add(archive)
+    assert not list(shelf.root.iterdir())
+
+
+def test_an_archive_cannot_write_outside_of_its_folder(shelf: Shelf, tmp_path: Path) -> None:
+    archive = tmp_path / "evil.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("../../../hacked.txt", "x")
+        packed.writestr("/hacked.txt", "x")
+    with pytest.raises(PackageError, match="no packages in a layout"):
+        shelf.add(archive)
+    assert not list(tmp_path.rglob("hacked.txt"))
+    assert not Path("/hacked.txt").exists()
+
+
+def test_a_folder_that_is_no_model_changes_nothing(shelf: Shelf, arrived: Path) -> None:
+    shutil.rmtree(package(arrived, "unet"))
+    with pytest.raises(PackageError, match="has no package for unet"):
+        shelf.add(arrived)
+    with pytest.raises(PackageError, match="There is nothing at"):
+        shelf.add(arrived / "elsewhere")
+    assert not shelf.root.exists() or not list(shelf.root.iterdir())
+
+
+def test_names_of_bundled_models_are_taken(shelf: Shelf, arrived: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="comes with the farm"):
+        shelf.add(arrived, "Shapes")
+    with pytest.raises(InvalidRequestError, match="comes with the farm"):
+        shelf.remove("shapes")
+    with pytest.raises(ModelNotFoundError):
+        shelf.remove("nothing")
+
+
+def test_verify_names_every_file_that_is_not_what_it_was(shelf: Shelf, arrived: Path) -> None:
+    shelf.add(arrived)
+    folder = shelf.root / "my-model"
+    assert shelf.verify("my-model").problems == ()
+    weights = package(folder, "unet") / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
+    content = bytearray(weights.read_bytes())
+    content[100] ^= 1
+    weights.write_bytes(content)
+    (folder / "README.md").unlink()
+    (folder / "notes.txt").touch()
+
+    verdict = shelf.verify("my-model")
+
+    assert verdict.checked > 20
+    assert [problem.split()[0] for problem in verdict.problems] == [
+        "README.md",
+        weights.relative_to(folder).as_posix(),
+        "notes.txt",
+    ]
+
+
+def test_a_model_that_was_put_there_by_hand_has_nothing_to_be_compared_with(shelf: Shelf) -> None:
+    copy_of_shapes(shelf.root, "by hand")
+    assert shelf.verify("by-hand").checked == 0
+    assert shelf.remove("by-hand") > 0
+    assert not list(shelf.root.iterdir())

@@ -1,0 +1,85 @@
+"""Commands for models, at a farm and without one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.catalogue.folders import copy_of_shapes, package
+from tests.catalogue.published import SWIFT, put_compiled, put_tokenizer
+from tests.cli.conftest import Run
+
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FARM_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "models"
+
+
+def test_the_farm_says_which_workers_have_a_model(run: Run) -> None:
+    code, out, _ = run("models", "list", "--json")
+
+    (shapes,) = json.loads(out)
+    assert (code, shapes["name"], shapes["workers"]) == (0, "models/shapes", ["workers/local"])
+    assert run("models")[1].splitlines()[0].split()[-1] == "WORKERS"
+
+
+def test_a_model_is_shown_with_each_of_its_forms(run: Run) -> None:
+    code, out, _ = run("models", "show", "shapes")
+    assert code == 0
+    assert all(word in out for word in ("original", "split_einsum", "float16", "sha256:", "64x64", "Workers: local"))
+    assert run("models", "show", "square")[2].startswith("Error: there is no model 'square'")
+
+
+def test_without_a_farm_the_disk_is_listed(run: Run, shelf: Path) -> None:
+    copy_of_shapes(shelf, "mine")
+    (copy_of_shapes(shelf, "broken") / "vocab.json").unlink()
+
+    code, out, error = run("models", "list", "--address", NOBODY, "--json")
+
+    assert (code, [model["name"] for model in json.loads(out)]) == (0, ["models/mine", "models/shapes"])
+    assert "No farm answers" in error
+    assert "broken cannot be used" in error
+    assert "No farm" not in run("models", "list", "--local")[2]
+
+
+def test_a_model_is_added_verified_and_removed(run: Run, shelf: Path, tmp_path: Path) -> None:
+    arrived = copy_of_shapes(tmp_path / "downloads", "Forms")
+
+    code, out, _ = run("models", "add", arrived)
+    assert (code, out.startswith("forms added: original 64x64, split_einsum 64x64")) == (0, True)
+    code, out, _ = run("models", "verify", "forms", "--json")
+    verdict = json.loads(out)
+    assert (code, verdict["problems"], verdict["packages_loaded"]) == (0, [], 8)
+    assert f"On this machine, from: {arrived}" in run("models", "show", "forms", "--local")[1]
+
+    program = package(shelf / "forms", "unet") / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
+    program.write_bytes(program.read_bytes()[:-100])
+    code, out, _ = run("models", "verify", "forms")
+    assert code == 1
+    assert "weight.bin is not what it was" in out
+    assert "unet of ORIGINAL does not load here" in out
+
+    assert json.loads(run("models", "remove", "forms", "--json")[1])["freed_bytes"] > 10_000_000
+    assert run("models", "remove", "forms", "--yes")[0] == 1
+
+
+def test_a_compiled_model_is_taken_in_and_what_a_mac_is_needed_for_is_said(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "downloads" / "flat"
+    for component in ("text_encoder", "unet", "vae_decoder"):
+        put_compiled(folder / f"{SWIFT[component]}.mlmodelc", component)
+    put_tokenizer(folder)
+
+    code, out, _ = run("models", "add", folder, "--link")
+    assert (code, "get its packages" in out) == (0, True)
+    code, out, _ = run("models", "verify", "flat")
+    assert code == 1
+    assert "which only Core ML on a Mac can run. Get the .mlpackage" in out
+
+
+def test_what_cannot_be_added_is_told_in_a_sentence(run: Run, tmp_path: Path) -> None:
+    code, _, error = run("models", "add", tmp_path / "nothing")
+    assert (code, error) == (1, f"Error: There is nothing at {tmp_path / 'nothing'}. Check the path.\n")
