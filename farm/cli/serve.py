@@ -30,6 +30,7 @@ from farm.cli.output import console, print_json
 from farm.cli.renderer import make_renderer
 from farm.cli.signals import stop_signals
 from farm.cli.stdin import when_stdin_ends
+from farm.cli.worker import default_folder
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.engine import Engine, LocalEngine
 from farm.coordinator.ray_engine import RayEngine
@@ -96,7 +97,7 @@ def coordinator(
     catalogue = Catalogue()
     reach = Reach(address, hostnames)
     if engine_name == "local":
-        local = LocalEngine(make_renderer(catalogue, state / "worker", null=null_renderer))
+        local = LocalEngine(make_renderer(catalogue, default_folder(), null=null_renderer))
         asyncio.run(serve(reach, state, catalogue, local, None, stop_with_stdin, announce))
         return
     check_free(reach.address)
@@ -140,7 +141,7 @@ def up(address: str, hostnames: tuple[str, ...], state: Path, null_renderer: boo
     catalogue = Catalogue()
     reach = Reach(address, hostnames)
     if workers == 0:
-        local = LocalEngine(make_renderer(catalogue, state / "worker", null=null_renderer))
+        local = LocalEngine(make_renderer(catalogue, default_folder(), null=null_renderer))
         asyncio.run(serve(reach, state, catalogue, local, None, stop_with_stdin=False, announce=announce))
         return
     if not reach.is_local:
