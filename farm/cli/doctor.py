@@ -7,29 +7,25 @@ import click
 from rich.markup import escape
 
 from farm.cli.checks import VERDICTS, Check, Place, examine_all
+from farm.cli.fleet import RAY_PORT
 from farm.cli.options import address_option, json_option, ray_address_option, state_option
 from farm.cli.output import console, print_json, print_table
-from farm.cli.worker import default_folder
+from farm.cli.worker import folder_option
 
 
 @click.command(epilog="Example: farm doctor --json")
 @address_option
 @state_option
 @ray_address_option
-@click.option(
-    "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=default_folder,
-    help="The worker's folder.  [default: in your user's data folder]",
-)
+@folder_option
 @json_option
-def doctor(address: str, state: Path, ray_address: str, folder: Path, as_json: bool) -> None:
+def doctor(address: str, state: Path, ray_address: str | None, folder: Path, as_json: bool) -> None:
     """Look at all that a farm or a worker needs of this machine, and say what to do about what is wrong.
 
     Exits with 1 if anything fails; warnings do not count.
     """
     with console(error=True).status("looking"):
-        checks = list(examine_all(Place(state, folder, address, ray_address)))
+        checks = list(examine_all(Place(state, folder, address, ray_address or f"127.0.0.1:{RAY_PORT}")))
     failed = [check for check in checks if check.verdict == "fail"]
     if as_json:
         print_json({"ok": not failed, "checks": [asdict(check) for check in checks]})

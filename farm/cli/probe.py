@@ -12,7 +12,7 @@ from farm.catalogue import Catalogue
 from farm.cli.options import json_option
 from farm.cli.output import console, print_json, print_table
 from farm.cli.renderer import MEASUREMENTS
-from farm.cli.worker import default_folder
+from farm.cli.worker import folder_option
 from farm.domain import ChipClass, Measurement, ModelVariant
 from farm.runtime.select import select_runtime
 from farm.worker.probe import Condition, Machine, examine
@@ -29,12 +29,7 @@ from farm.worker.probe import probe as ask
     help="Also measure this model, or all, on each compute unit that there is to choose from. Takes minutes on a Mac "
     "where a model was never loaded. Workers do it by themselves; this does it anew.",
 )
-@click.option(
-    "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=default_folder,
-    help="The worker's folder, which keeps what was measured.  [default: in your user's data folder]",
-)
+@folder_option
 @json_option
 def probe(model: str | None, folder: Path, as_json: bool) -> None:
     """Print what this machine is, what its chip favours and why, and what could not be learned."""
