@@ -337,6 +337,7 @@ class ModelOffer:
     digest: str
     width: int
     height: int
+    precision: str = "float16"
 
 
 @dataclass(frozen=True, slots=True)

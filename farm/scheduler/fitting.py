@@ -107,16 +107,26 @@ def _failures(facts: WorkerFacts, offers: Iterable[ModelOffer]) -> str:
 
 
 def _one_a_unit(choices: Iterable[tuple[ModelOffer, ComputeUnit]]) -> list[tuple[ModelOffer, ComputeUnit]]:
-    """The variant that each unit is given.
+    """The variant that each unit is given: of the proper attention first, then of the most faithful weights.
 
     It is not tried out which: a machine that goes from one to the other loads for minutes, and its pictures change.
     """
     best: dict[ComputeUnit, ModelOffer] = {}
     for offer, unit in choices:
         rival, order = best.setdefault(unit, offer), PROPER_VARIANTS[unit]
-        if order.index(offer.attention) < order.index(rival.attention):
+        ranks = [(order.index(each.attention), _roughness(each.precision)) for each in (offer, rival)]
+        if ranks[0] < ranks[1]:
             best[unit] = offer
     return [(offer, unit) for unit, offer in best.items()]
+
+
+def _roughness(precision: str) -> int:
+    """How far weights are from the trained ones; fp16 comes first, as it draws what fp32 does with half the memory."""
+    floats = ("float16", "float32")
+    if precision in floats:
+        return floats.index(precision)
+    bits = precision.rpartition("-")[2]
+    return 32 - int(bits) if bits.isdecimal() else 32
 
 
 def _quickest(rates: Rates, demand: Demand, facts: WorkerFacts, choices: list[tuple[ModelOffer, ComputeUnit]]) -> Way:

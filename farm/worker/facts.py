@@ -30,7 +30,9 @@ def worker_facts(
         # A virtual machine and Rosetta have no Neural Engine, though Core ML takes the unit's name there.
         compute_units=tuple(unit for unit in compute_units if machine.has_ane or unit is not ComputeUnit.CPU_AND_NE),
         offers=tuple(
-            ModelOffer(variant.model, variant.attention, variant.digest, variant.width, variant.height)
+            ModelOffer(
+                variant.model, variant.attention, variant.digest, variant.width, variant.height, variant.precision
+            )
             for model in models
             for variant in model.variants
             if runtime == COMPILED_RUNTIME or not variant.is_compiled

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from farm.coordinator.coordinator import Coordinator
+from farm.coordinator.engine import Joined
 from farm.coordinator.views import AttemptView, ImageView, JobView
 from farm.domain import AttemptState, ImageSpec, ImageState, JobSpec, JobState, Model, Pin, WorkerState
 from farm.errors import (
@@ -24,7 +25,7 @@ from farm.errors import (
     WrongStateError,
 )
 from farm.reports import AttemptReport, ImageFailureReport
-from tests.builders import MODEL, png
+from tests.builders import MODEL, png, worker_facts
 from tests.coordinator.scripted_engine import ScriptedEngine
 
 
@@ -497,6 +498,17 @@ async def test_a_job_that_no_worker_can_render_is_refused_with_what_is_missing(t
             await coordinator.open_submission(spec, "alice", "request", None)
         repeated = await coordinator.open_submission(replace(spec, pin=Pin()), "alice", "request", None)
         await repeated.abandon()
+
+
+async def test_a_job_for_a_model_that_no_worker_has_is_refused_with_how_a_worker_gets_it(tmp_path: Path) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.say(Joined("w", worker_facts(offers=())))
+        await wait_for_worker(coordinator)
+        spec = JobSpec("shapes", defaults=ImageSpec(prompt="x"))
+        with pytest.raises(
+            InfeasibleJobError, match=r"does not have the model shapes.*on a Mac run `farm models pull`"
+        ):
+            await coordinator.open_submission(spec, "alice", "request", None)
 
 
 async def test_a_second_attempt_renders_from_the_other_end_and_the_loser_is_told_to_stop(tmp_path: Path) -> None:

@@ -137,6 +137,21 @@ def test_core_ml_runs_the_function_that_is_named(tmp_path: Path) -> None:
     np.testing.assert_allclose(result, linear(x, 2 * WEIGHT), rtol=2e-2, atol=2e-2)
 
 
+@pytest.mark.macos
+def test_a_compiled_model_runs_from_where_it_is(tmp_path: Path) -> None:
+    from coremltools.models.utils import compile_model
+
+    package = save_linear(tmp_path / "linear.mlpackage")
+    compiled = Path(compile_model(str(package), str(tmp_path / "linear.mlmodelc")))
+    x = np.random.default_rng(1).standard_normal((4, WEIGHT.shape[1])).astype(np.float32)
+
+    loaded = CoreMLRuntime(tmp_path / "cache").load(compiled, ComputeUnit.CPU_ONLY)
+
+    assert loaded.inputs["x"].shape == x.shape
+    np.testing.assert_allclose(loaded.predict({"x": x})["y"], linear(x), rtol=2e-2, atol=2e-2)
+    assert not (tmp_path / "cache").exists(), "nothing is compiled again"
+
+
 def noise_for(package: Path) -> dict[str, Array]:
     rng = np.random.default_rng(0)
     inputs, _ = read_interface(package)

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from farm.domain import AttentionVariant
+from farm.domain import AttentionVariant, ComputeUnit, Measurement
 from farm.scheduler import events as ev
 from farm.scheduler.fitting import fit
 from farm.scheduler.plan import Way
@@ -23,3 +23,23 @@ def test_a_machine_stays_with_its_variant_however_slow_it_finds_it() -> None:
         assert isinstance(way, Way)
         assert way.offer == OFFER
         apply(state, image_committed(index=index, seconds=1000.0 * (index + 1)))
+
+
+def test_of_several_precisions_the_most_faithful_that_fits_is_used() -> None:
+    coarse, fine = (replace(OFFER, precision=f"palettized-{bits}", digest=f"sha256:{bits}") for bits in (4, 8))
+    full = replace(OFFER, precision="float32", digest="sha256:full")
+    state = FarmState()
+    apply(state, job_opened(image_count=1))
+    machine = worker_facts(offers=(coarse, fine, full, OFFER))
+
+    def chosen() -> str:
+        apply(state, ev.WorkerJoined("w", 0.0, machine))
+        way = fit(state.rates, state.jobs["j"].kind, machine)
+        assert isinstance(way, Way)
+        return way.offer.precision
+
+    assert chosen() == "float16"
+    for digest, next_best in ((OFFER.digest, "float32"), (full.digest, "palettized-8"), (fine.digest, "palettized-4")):
+        too_large = Measurement(digest, ComputeUnit.CPU_ONLY, peak_memory_bytes=machine.memory_bytes + 1)
+        machine = machine.with_measurement(too_large)
+        assert chosen() == next_best
