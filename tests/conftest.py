@@ -14,7 +14,8 @@ settings.load_profile("suite")
 
 @pytest.fixture(scope="session", autouse=True)
 def device_of_its_own() -> Iterator[None]:
-    """Renders do not wait for those of another farm on this machine, nor for those of a test that runs beside."""
+    """Farms do not wait for another one's device on this machine, nor want its port for the page."""
     with pytest.MonkeyPatch.context() as environment, tempfile.TemporaryDirectory(prefix="farm-locks-") as folder:
         environment.setenv("FARM_LOCKS", folder)
+        environment.setenv("FARM_WEB_LISTEN", "127.0.0.1:0")
         yield

@@ -19,6 +19,7 @@ from farm.catalogue import Catalogue
 from farm.channel import open_channel
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.engine import Engine, LocalEngine
+from farm.web.server import WebServer
 from farm.worker.null_renderer import NullRenderer
 
 TIMEOUT_SECONDS = 30.0
@@ -26,9 +27,19 @@ TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RunningFarm:
-    """Where a farm listens, its state folder, coordinator and access for what the API cannot do, how to stop it."""
+    """A farm that runs.
+
+    Attributes:
+        address: Where it listens.
+        page: Where its page is; empty if it has none.
+        state: Its state folder.
+        coordinator: For what the API cannot do.
+        access: Its authority and tokens.
+        stop: Stops it.
+    """
 
     address: str
+    page: str
     state: Path
     coordinator: Coordinator
     access: Access
@@ -44,6 +55,7 @@ def running_farm(
     ray: RayAccess | None = None,
     seconds_per_image: float = 0.0,
     failures: Mapping[int, int] | None = None,
+    page: str = "",
 ) -> Iterator[RunningFarm]:
     """Runs a farm until the block ends.
 
@@ -54,6 +66,7 @@ def running_farm(
         ray: How workers would reach Ray.
         seconds_per_image: How long that renderer takes.
         failures: How often each image, by index, fails.
+        page: Where to serve the page; nowhere if nothing is said.
     """
     catalogue = Catalogue(cache=state.parent / "digests.json")
     renderer = NullRenderer(
@@ -67,10 +80,13 @@ def running_farm(
         async with Coordinator.open(state, catalogue, engine or LocalEngine(renderer)) as coordinator:
             access = Access.open(state)
             server = await Server.start(Reach(address), coordinator, catalogue, access, ray)
-            ready.put(
-                RunningFarm(server.address, state, coordinator, access, lambda: loop.call_soon_threadsafe(stop.set))
-            )
+            web = await WebServer.start(Reach(page), coordinator, catalogue, access) if page else None
+            url = web.urls[0] if web else ""
+            end = lambda: loop.call_soon_threadsafe(stop.set)  # noqa: E731 - what stops it is known here alone
+            ready.put(RunningFarm(server.address, url, state, coordinator, access, end))
             await stop.wait()
+            if web is not None:
+                await web.stop()
             await server.stop(grace_seconds=0.1)
 
     with ThreadPoolExecutor(1, "farm") as thread:

@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "worker": {"carrier", "child", "scratch", "reports", "runtime", "diffusion", "catalogue"},
     "coordinator": {"carrier", "child", "reports", "scheduler"},
     "v1": set(),
+    "web": {"access", "api", "coordinator", "reports", "scheduler", "scratch", "v1"},
     "api": {"access", "reports", "coordinator", "v1"},
     "batch": set(),
     "contact_sheet": set(),
@@ -58,6 +59,8 @@ LIBRARIES: dict[str, set[str]] = {
     "huggingface_hub": {"catalogue.hub"},
     "ray": {"carrier.node_process", "coordinator.ray_driver"},
     "rich": {"cli"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
 }
 """Libraries that only some rooms or modules know."""
 

@@ -116,6 +116,14 @@ class Tokens:
         _, secret = self._create(LOCAL, Role.ADMIN, display_name, None)
         write_private(self._folder / LOCAL_FILE, secret.encode())
 
+    def local_secret(self) -> str:
+        """The secret of that token.
+
+        Raises:
+            AccessFilesError: It cannot be read.
+        """
+        return (read_private(self._folder / LOCAL_FILE) or b"").decode()
+
     def _create(self, token_id: str, role: Role, display_name: str, expire_time: float | None) -> tuple[Token, str]:
         secret = f"{_PREFIX}_{token_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
         with self._lock:
@@ -137,6 +145,20 @@ class Tokens:
                 raise UnauthenticatedError(
                     "The farm does not know this token. Copy it whole, or ask the farm's owner for one "
                     "(`farm token create`). It goes into FARM_TOKEN or --token."
+                )
+            return self.current(token.token_id)
+
+    def current(self, token_id: str) -> Token:
+        """The token of that id, if it counts; for callers who have proved otherwise that it is theirs.
+
+        Raises:
+            UnauthenticatedError: There is none, or it has expired or was revoked.
+        """
+        with self._lock:
+            token = self._tokens.get(token_id)
+            if token is None:
+                raise UnauthenticatedError(
+                    f"The farm does not know the token {token_id} any more. Ask its owner for another."
                 )
             now = self._now()
             if not token.counts(now):

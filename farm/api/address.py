@@ -7,6 +7,7 @@ from farm.access.hosts import is_loopback
 from farm.errors import AddressError
 
 DEFAULT_ADDRESS = "127.0.0.1:7433"
+DEFAULT_WEB_ADDRESS = "127.0.0.1:7435"
 
 _HOST = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+(%\w+)?\]", re.ASCII)
 
@@ -58,27 +59,27 @@ def _parts(address: str) -> tuple[str, int | None]:
     return host, int(port) if is_port and address.count(":") else None
 
 
-def check_free(address: str) -> None:
-    """Makes sure, before anything expensive is started, that nothing listens on `address` yet.
+def check_free(address: str, option: str = "--address") -> None:
+    """Makes sure, before anything expensive is started, that nothing listens on `address`, which `option` chose.
 
     Raises:
         AddressError: Something does.
     """
     if _answers(address):
-        raise listening_error(address)
+        raise listening_error(address, option)
 
 
-def listening_error(address: str) -> AddressError:
-    """Says why `address` could not be listened on, after gRPC said only that it could not."""
+def listening_error(address: str, option: str = "--address") -> AddressError:
+    """Says why `address`, which `option` chose, could not be listened on, after only that was said."""
     if _answers(address):
         return AddressError(
             f"Something listens on {address} already, probably another farm. Use that one (`farm jobs`), stop it, or "
-            "choose another port with --address.",
+            f"choose another port with {option}.",
             address=address,
         )
     return AddressError(
         f"The system does not let the farm listen on {address}. Ports below 1024 need special rights, and a unix: path "
-        "needs a folder that exists and is yours; choose another with --address.",
+        f"needs a folder that exists and is yours; choose another with {option}.",
         address=address,
     )
 

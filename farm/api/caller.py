@@ -1,6 +1,7 @@
 """Who makes the call that is being answered."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -22,6 +23,16 @@ _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 def caller() -> Token:
     """The token of the call that is being answered."""
     return _CALLER.get()
+
+
+@contextmanager
+def calling_as(token: Token) -> Iterator[None]:
+    """Answers calls of a caller who came by another door than gRPC."""
+    reset = _CALLER.set(token)
+    try:
+        yield
+    finally:
+        _CALLER.reset(reset)
 
 
 def owner_only() -> str | None:

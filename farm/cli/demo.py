@@ -107,7 +107,7 @@ def farm_process(state: Path, null_renderer: bool) -> Iterator[subprocess.Popen[
     reaches this process alone, which then stops it in order: it stops when its standard input ends. A second Ctrl-C,
     or more than `STOP_SECONDS`, kills it.
     """
-    options = ["--address", "127.0.0.1:0", "--state", str(state), "--stop-with-stdin", "--json"]
+    options = ["--address", "127.0.0.1:0", "--web-listen", "none", "--state", str(state), "--stop-with-stdin", "--json"]
     options += ["--null-renderer"] if null_renderer else []
     command = [sys.executable, "-P", "-m", "farm", "coordinator", *options]
     with log_file(state).open("wb") as log:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from farm.api.address import DEFAULT_ADDRESS
+from farm.api.address import DEFAULT_ADDRESS, DEFAULT_WEB_ADDRESS
 
 if TYPE_CHECKING:
     from farm.client import Client
@@ -73,6 +73,17 @@ listen_option = click.option(
     show_envvar=True,
     metavar="HOST:PORT",
     help="Where to listen. Beyond this machine (0.0.0.0:7433) it is with TLS, and nobody gets in without a token.",
+)
+
+web_listen_option = click.option(
+    "--web-listen",
+    "web_address",
+    envvar="FARM_WEB_LISTEN",
+    default=DEFAULT_WEB_ADDRESS,
+    show_default=True,
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help='Where to serve the web page, or "none". Beyond this machine (0.0.0.0:7435) it is with TLS.',
 )
 
 hostname_option = click.option(

@@ -25,6 +25,7 @@ from farm.cli.options import (
     null_renderer_option,
     ray_address_option,
     state_option,
+    web_listen_option,
 )
 from farm.cli.output import console, print_json
 from farm.cli.renderer import make_renderer
@@ -34,6 +35,7 @@ from farm.cli.worker import default_folder
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.engine import Engine, LocalEngine
 from farm.coordinator.ray_engine import RayEngine
+from farm.web.server import WebServer
 
 
 @click.command(
@@ -43,6 +45,7 @@ Examples:
   farm coordinator --listen 0.0.0.0:7433 --hostname render.example.com"""
 )
 @listen_option
+@web_listen_option
 @hostname_option
 @state_option
 @null_renderer_option
@@ -61,6 +64,7 @@ Examples:
 @json_option
 def coordinator(
     address: str,
+    web_address: str,
     hostnames: tuple[str, ...],
     state: Path,
     null_renderer: bool,
@@ -79,13 +83,15 @@ def coordinator(
     """
     log_to_stderr(logging.INFO)
 
-    def announce(reach: Reach, access: Access) -> None:
+    def announce(reach: Reach, access: Access, web: WebServer | None) -> None:
         fingerprint = access.authority.fingerprint
         if as_json:
             facts = {"address": reach.address, "addresses": reach.addresses(), "ca_fingerprint": fingerprint}
-            print_json({**facts, "state": str(state)})
+            print_json({**facts, "state": str(state), "page": web.urls[0] if web else ""})
         else:
             click.echo(f"Listening on {reach.address}; state in {state}")
+            if web is not None:
+                click.echo(f"The page is at {web.urls[0]}; it takes tokens that `farm token create` makes.")
             if not reach.is_local:
                 click.echo(
                     f"Other machines need FARM_ADDRESS={reach.addresses()[0]} FARM_CA={fingerprint} and a FARM_TOKEN, "
@@ -95,18 +101,19 @@ def coordinator(
                 click.echo("`farm workers invite` prints the line by which a machine joins as a worker.")
 
     catalogue = Catalogue()
-    reach = Reach(address, hostnames)
+    reaches = Reach(address, hostnames), web_reach(web_address, hostnames)
     if engine_name == "local":
         local = LocalEngine(make_renderer(catalogue, default_folder(), null=null_renderer))
-        asyncio.run(serve(reach, state, catalogue, local, None, stop_with_stdin, announce))
+        asyncio.run(serve(reaches, state, catalogue, local, None, stop_with_stdin, announce))
         return
-    check_free(reach.address)
-    settings, ray = ray_access(state, ray_address or default_ray_address(reach))
-    asyncio.run(serve(reach, state, catalogue, RayEngine(settings), ray, stop_with_stdin, announce))
+    check_free(address)
+    settings, ray = ray_access(state, ray_address or default_ray_address(reaches[0]))
+    asyncio.run(serve(reaches, state, catalogue, RayEngine(settings), ray, stop_with_stdin, announce))
 
 
 @click.command(epilog="Example: farm up")
 @listen_option
+@web_listen_option
 @hostname_option
 @state_option
 @null_renderer_option
@@ -117,13 +124,18 @@ def coordinator(
     help="Run so many workers as processes with Ray, to try out a fleet. They share this machine's one device: one "
     "renders at a time, unless with --null-renderer.  [default: this machine as one worker, without Ray]",
 )
-def up(address: str, hostnames: tuple[str, ...], state: Path, null_renderer: bool, workers: int) -> None:
+def up(
+    address: str, web_address: str, hostnames: tuple[str, ...], state: Path, null_renderer: bool, workers: int
+) -> None:
     """Start a farm on this machine, and say how to use it. Ctrl-C stops it; jobs go on when it is started again."""
     log_to_stderr(logging.WARNING)
     out = console()
 
-    def announce(reach: Reach, access: Access) -> None:
+    def announce(reach: Reach, access: Access, web: WebServer | None) -> None:
         out.print(f"[bold]The farm is up[/bold] at {reach.address}; jobs and images are in {state}\n")
+        if web is not None:
+            link = f"{web.urls[0]}#token={access.tokens.local_secret()}"
+            out.print(f"Watch it in a browser: {link}\n", soft_wrap=True, highlight=False)
         out.print("In another terminal:")
         here = reach.address if reach.is_local else f"127.0.0.1:{reach.address.rpartition(':')[2]}"
         option = "" if here == DEFAULT_ADDRESS else f" --address {here}"
@@ -139,12 +151,12 @@ def up(address: str, hostnames: tuple[str, ...], state: Path, null_renderer: boo
         out.print("\nCtrl-C stops the farm. Jobs that are not finished go on when it is started again.")
 
     catalogue = Catalogue()
-    reach = Reach(address, hostnames)
+    reaches = Reach(address, hostnames), web_reach(web_address, hostnames)
     if workers == 0:
         local = LocalEngine(make_renderer(catalogue, default_folder(), null=null_renderer))
-        asyncio.run(serve(reach, state, catalogue, local, None, stop_with_stdin=False, announce=announce))
+        asyncio.run(serve(reaches, state, catalogue, local, None, stop_with_stdin=False, announce=announce))
         return
-    if not reach.is_local:
+    if not reaches[0].is_local:
         raise click.UsageError(
             "--workers is for trying out a fleet on this machine, so --listen must be a loopback address with it. For "
             "other machines, run `farm coordinator --engine ray --listen ...`."
@@ -152,34 +164,48 @@ def up(address: str, hostnames: tuple[str, ...], state: Path, null_renderer: boo
     check_free(address)
     settings, ray = ray_access(state, free_ray_address())
     with local_workers(workers, state, settings.address, null_renderer=null_renderer):
-        asyncio.run(serve(reach, state, catalogue, RayEngine(settings), ray, stop_with_stdin=False, announce=announce))
+        asyncio.run(
+            serve(reaches, state, catalogue, RayEngine(settings), ray, stop_with_stdin=False, announce=announce)
+        )
 
 
 async def serve(
-    reach: Reach,
+    reaches: tuple[Reach, Reach | None],
     state: Path,
     catalogue: Catalogue,
     engine: Engine,
     ray: RayAccess | None,
     stop_with_stdin: bool,
-    announce: Callable[[Reach, Access], None],
+    announce: Callable[[Reach, Access, WebServer | None], None],
 ) -> None:
-    """Runs a farm until a signal, the end of standard input, or a failure of its own.
+    """Runs a farm until a signal, the end of standard input, or a failure of its own; `reaches`: of API and page.
 
     Raises:
         FarmError: It cannot start, or cannot go on.
     """
-    listens_locally(reach.address)  # said at once if it is no address
-    check_free(reach.address)
+    reach, page = reaches
+    for place, option in ((reach, "--address"), (page, "--web-listen")):
+        if place is not None:
+            listens_locally(place.address)  # said at once if it is no address
+            check_free(place.address, option)
     stop = _stop_event(stop_with_stdin)
     async with Coordinator.open(state, catalogue, engine) as coordinator:
         access = Access.open(state)
         server = await Server.start(reach, coordinator, catalogue, access, ray)
+        web = None
         try:
-            announce(server.reach, access)
+            web = await WebServer.start(page, coordinator, catalogue, access) if page else None
+            announce(server.reach, access, web)
             await stop.wait()
         finally:
+            if web is not None:
+                await web.stop()
             await server.stop()
+
+
+def web_reach(address: str, hostnames: tuple[str, ...]) -> Reach | None:
+    """Where the page is served; None if it is not."""
+    return None if address == "none" else Reach(address, hostnames)
 
 
 def _stop_event(stop_with_stdin: bool) -> asyncio.Event:

@@ -1,0 +1,138 @@
+"""The web server: uvicorn in the coordinator's process and on its event loop."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import replace
+
+import uvicorn
+
+from farm.access.access import Access
+from farm.access.certificates import Credentials
+from farm.api.address import listening_error
+from farm.api.model_service import ModelSource
+from farm.api.reach import Reach
+from farm.api.tls import ServerIdentity
+from farm.coordinator.coordinator import Coordinator
+from farm.errors import AddressError
+from farm.scratch import scratch_folder
+from farm.web.app import make_app
+from farm.web.sessions import Sessions
+from farm.web.site import Site
+
+_GRACE_SECONDS = 1
+_BACKLOG = 512
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves signals to whom they belong, the command that runs the farm, and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class WebServer:
+    """Serves a farm's page until it is stopped."""
+
+    def __init__(self, server: uvicorn.Server, serving: "asyncio.Task[None]", reach: Reach) -> None:
+        self._server = server
+        self._serving = serving
+        self.reach = reach
+        """Where it listens; the port is the real one where 0 was asked for."""
+
+    @property
+    def urls(self) -> list[str]:
+        """Where a browser finds it, best first."""
+        scheme = "http" if self.reach.is_local else "https"
+        return [f"{scheme}://{address}/" for address in self.reach.addresses()]
+
+    @classmethod
+    async def start(cls, reach: Reach, coordinator: Coordinator, catalogue: ModelSource, access: Access) -> "WebServer":
+        """Starts to listen: with TLS, unless only this machine can reach it.
+
+        Args:
+            reach: Where to listen; port 0 takes any free one.
+            coordinator: What answers for jobs and workers.
+            catalogue: What answers for models.
+            access: Who may ask.
+
+        Raises:
+            AddressError: The address is in use, is not allowed, or is none.
+        """
+        listener = _listen(reach)
+        host, port = reach.address.rpartition(":")[0], listener.getsockname()[1]
+        bound = replace(reach, address=f"{host}:{port}")
+        site = Site(coordinator, catalogue, access, Sessions.open(access.folder, access.tokens))
+        identity = None if reach.is_local else ServerIdentity(access.authority, reach.certified_hosts)
+        server = _Server(
+            uvicorn.Config(
+                make_app(site),
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                ws="none",
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+                ssl_context_factory=None if identity is None else lambda *_: _context(identity),
+            )
+        )
+        serving = asyncio.create_task(server.serve([listener]))
+        await server.listens.wait()
+        return cls(server, serving, bound)
+
+    async def stop(self) -> None:
+        """Takes no new requests, and ends those that are open soon."""
+        self._server.should_exit = True
+        await self._serving
+
+
+def _listen(reach: Reach) -> socket.socket:
+    """Takes the address."""
+    if reach.address.startswith("unix:"):
+        raise AddressError(
+            f"The web page needs a port: {reach.address} is a socket in a folder. Write host:port.",
+            address=reach.address,
+        )
+    host, _, port = reach.address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=_BACKLOG)
+    except OSError:
+        raise listening_error(reach.address, "--web-listen") from None
+
+
+def _context(identity: ServerIdentity) -> ssl.SSLContext:
+    """TLS with the certificate that holds at each handshake."""
+    loaded = identity.current()
+    first = context = _loaded(loaded)
+
+    def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        nonlocal loaded, context
+        if (current := identity.current()) is not loaded:
+            loaded, context = current, _loaded(current)
+        connection.context = context
+
+    first.sni_callback = renew
+    return first
+
+
+def _loaded(credentials: Credentials) -> ssl.SSLContext:
+    """A context with a certificate; ssl takes it from files only. This one is private, and removed at once."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with scratch_folder("farm-web") as folder:
+        chain = folder / "chain.pem"
+        chain.write_bytes(credentials.key_pem + credentials.certificate_pem)
+        context.load_cert_chain(chain)
+    return context

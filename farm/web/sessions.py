@@ -1,0 +1,67 @@
+"""Cookies that stand for a token: signed, so that they outlive a restart, and holding no secret of the token's."""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from farm.access.files import read_private, write_private
+from farm.access.tokens import Token, Tokens
+from farm.errors import UnauthenticatedError
+
+SESSION_SECONDS = 30 * 86400.0
+
+_KEY_FILE = "sessions.key"
+_KEY_BYTES = 32
+
+
+class Sessions:
+    """Makes cookies for tokens, and finds the token of a cookie.
+
+    Args:
+        key: Signs them.
+        tokens: Those that the farm knows; a cookie counts only as long as its token does.
+        now: Tells the time, in seconds since the epoch.
+    """
+
+    def __init__(self, key: bytes, tokens: Tokens, now: Callable[[], float] = time.time) -> None:
+        self._key = key
+        self._tokens = tokens
+        self._now = now
+
+    @classmethod
+    def open(cls, folder: Path, tokens: Tokens) -> Self:
+        """Takes the key from the folder of access; makes it the first time.
+
+        Raises:
+            AccessFilesError: It cannot be read or written.
+        """
+        path = folder / _KEY_FILE
+        key = read_private(path)
+        if key is None:
+            key = secrets.token_bytes(_KEY_BYTES)
+            write_private(path, key)
+        return cls(key, tokens)
+
+    def cookie(self, token: Token) -> str:
+        """What a browser shows from now on in place of the token's secret."""
+        claim = f"{token.token_id}.{round(self._now() + SESSION_SECONDS)}"
+        return f"{claim}.{self._signature(claim)}"
+
+    def token(self, cookie: str) -> Token:
+        """The token that a cookie stands for.
+
+        Raises:
+            UnauthenticatedError: It is none of ours or has expired, or its token has, or was revoked.
+        """
+        claim, _, signature = cookie.rpartition(".")
+        token_id, _, expiry = claim.partition(".")
+        if not hmac.compare_digest(signature.encode(), self._signature(claim).encode()) or self._now() >= int(expiry):
+            raise UnauthenticatedError("This browser is not logged in any more. Log in with a token.")
+        return self._tokens.current(token_id)
+
+    def _signature(self, claim: str) -> str:
+        return hmac.new(self._key, claim.encode(), hashlib.sha256).hexdigest()
