@@ -6,7 +6,8 @@ is said to it.
 
 import logging
 import socket
-from dataclasses import astuple
+from contextlib import closing
+from dataclasses import asdict
 
 from farm.access.certificates import is_due, signing_request
 from farm.access.entrance import find_entrance
@@ -95,13 +96,9 @@ def _enrol(
     key_pem, csr = signing_request(worker_id)
     request.worker, request.csr = f"workers/{worker_id}", csr
     request.hosts.extend(hosts)
-    farm, ray, python = astuple(own_versions())
-    request.versions.CopyFrom(access_pb2.Versions(farm=farm, ray=ray, python=python))
-    connection = Connection(find_entrance(address, ca=ca), patience_seconds=0.0)
-    try:
-        answer: access_service_pb2.EnrollResponse = connection.call(connection.access.Enroll, request)
-    finally:
-        connection.close()
+    request.versions.CopyFrom(access_pb2.Versions(**asdict(own_versions())))
+    with closing(Connection(find_entrance(address, ca=ca), patience_seconds=0.0)) as farm:
+        answer: access_service_pb2.EnrollResponse = farm.call(farm.access.Enroll, request)
     membership = Membership(worker_id, address, ca, answer.ray_address, answer.ray_tls, answer.worker_token_name, hosts)
     worker_token = answer.worker_token or request.worker_token
     secrets = Secrets(key_pem, answer.certificate, answer.ca_certificate, answer.ray_token, worker_token)

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from farm.access.entrance import find_entrance
 from farm.cli.service import is_installed, uninstall, worker_service
 from farm.connection import Connection
-from farm.errors import FarmError, MembershipError, ServiceError, WorkerFolderError
+from farm.errors import FarmError, MembershipError, WorkerFolderError
 from farm.v1 import access_service_pb2, worker_pb2, worker_service_pb2
 from farm.worker.membership import Membership, MembershipFolder
 from farm.worker.service import locked
@@ -44,53 +44,54 @@ def leave_farm(folder: Path, *, now: bool) -> str:
         uninstall(service)
         memberships.remove()
         return "This machine has left its farm, whose name cannot be read any more. Its owner should revoke its rights."
-    name = f"workers/{membership.worker_id}"
-    left = f'This machine has left the farm at {membership.farm_address}, where it was "{membership.worker_id}".'
-    try:
-        with _calls(memberships, membership) as farm:
-            if not now:
-                finish(farm, name)
-            uninstall(service)
-            with _unused(folder, _STOP_SECONDS):
-                with suppress(FarmError):  # it never came to work there
-                    farm.call(farm.workers.ResumeWorker, worker_service_pb2.ResumeWorkerRequest(name=name))
-                revoked = access_service_pb2.RevokeTokenRequest(name=membership.token_name)
-                farm.call(farm.access.RevokeToken, revoked)
-                memberships.remove()
-            return f"{left} Its rights there are revoked."
-    except (WorkerFolderError, ServiceError):
-        raise
-    except FarmError as error:
-        uninstall(service)
-        with _unused(folder, _STOP_SECONDS):
-            memberships.remove()
-        return (
-            f"{left} The farm could not be told: {error.message} Its owner should revoke this machine's rights: "
-            f"farm token revoke {membership.token_name.removeprefix('tokens/')}"
-        )
+    if not now:
+        with suppress(FarmError), closing(_connect(memberships, membership)) as farm:
+            finish(farm, _name(membership))
+    uninstall(service)
+    with _unused(folder, _STOP_SECONDS):
+        end = _give_rights_back(memberships, membership)
+        memberships.remove()
+    return f'This machine has left the farm at {membership.farm_address}, where it was "{membership.worker_id}". {end}'
 
 
-@contextmanager
-def _calls(memberships: MembershipFolder, membership: Membership) -> Iterator[Connection]:
+def _name(membership: Membership) -> str:
+    return f"workers/{membership.worker_id}"
+
+
+def _connect(memberships: MembershipFolder, membership: Membership) -> Connection:
     """A connection to the farm, with the worker's own token."""
     token = memberships.load_secrets().worker_token
-    connection = Connection(find_entrance(membership.farm_address, token, membership.ca), patience_seconds=0.0)
-    try:
-        yield connection
-    finally:
-        connection.close()
+    return Connection(find_entrance(membership.farm_address, token, membership.ca), patience_seconds=0.0)
 
 
 def finish(farm: Connection, name: str) -> None:
-    """Drains a worker and waits until it has finished what it has, if it works at all."""
-    with suppress(FarmError):  # it never came to work there, or the farm is gone: then nothing is to be waited for
-        worker: worker_pb2.Worker = farm.call(farm.workers.GetWorker, worker_service_pb2.GetWorkerRequest(name=name))
-        if worker.state != worker_pb2.WORKER_STATE_ACTIVE:
-            return
-        worker = farm.call(farm.workers.DrainWorker, worker_service_pb2.DrainWorkerRequest(name=name))
-        while worker.current_attempt:
-            time.sleep(_LOOK_SECONDS)
-            worker = farm.call(farm.workers.GetWorker, worker_service_pb2.GetWorkerRequest(name=name))
+    """Drains a worker and waits until it has finished what it has, if it works at all.
+
+    Raises:
+        FarmError: It never came to work there, or the farm is gone: then nothing is to be waited for.
+    """
+    worker: worker_pb2.Worker = farm.call(farm.workers.GetWorker, worker_service_pb2.GetWorkerRequest(name=name))
+    if worker.state != worker_pb2.WORKER_STATE_ACTIVE:
+        return
+    worker = farm.call(farm.workers.DrainWorker, worker_service_pb2.DrainWorkerRequest(name=name))
+    while worker.current_attempt:
+        time.sleep(_LOOK_SECONDS)
+        worker = farm.call(farm.workers.GetWorker, worker_service_pb2.GetWorkerRequest(name=name))
+
+
+def _give_rights_back(memberships: MembershipFolder, membership: Membership) -> str:
+    """Revokes this worker's token, and lets its name work again for whoever has it next; says what came of it."""
+    try:
+        with closing(_connect(memberships, membership)) as farm:
+            with suppress(FarmError):  # it never came to work there
+                farm.call(farm.workers.ResumeWorker, worker_service_pb2.ResumeWorkerRequest(name=_name(membership)))
+            farm.call(farm.access.RevokeToken, access_service_pb2.RevokeTokenRequest(name=membership.token_name))
+    except FarmError as error:
+        return (
+            f"The farm could not be told: {error.message} Its owner should revoke this machine's rights: "
+            f"farm token revoke {membership.token_name.removeprefix('tokens/')}"
+        )
+    return "Its rights there are revoked."
 
 
 @contextmanager

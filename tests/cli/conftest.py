@@ -21,6 +21,11 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
 def run(farm: RunningFarm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command against the farm and gives its exit code, output and errors."""
     monkeypatch.setenv("FARM_ADDRESS", farm.address)
+    return runner(capsys)
+
+
+def runner(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs commands in this process; none may end in a traceback."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:

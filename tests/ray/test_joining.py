@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,18 +25,16 @@ from farm.cli.invitation import Invitation, read_invitation
 from farm.cli.joining import keep_valid
 from farm.cli.leaving import finish
 from farm.cli.local_fleet import free_ray_address
-from farm.cli.main import main
 from farm.connection import Connection
 from farm.domain import JobState
 from farm.v1 import access_pb2, access_service_pb2, worker_pb2, worker_service_pb2
 from farm.worker.membership import MembershipFolder
+from tests.cli.conftest import Run, runner
 from tests.cli.processes import eventually
 
 PATIENCE = 90.0
 NAME = "mac-1"
 RENDERER = ("--null-renderer", "--null-seconds", 0.02)
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 def start(log: Path, home: Path, *arguments: object) -> subprocess.Popen[bytes]:
@@ -123,15 +121,7 @@ def run(farm: Farm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     home = farm.folder / "mac-home"
     home.mkdir(exist_ok=True)
     monkeypatch.setenv("HOME", str(home))
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.out + captured.err
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
+    return runner(capsys)
 
 
 @pytest.fixture(scope="module")
