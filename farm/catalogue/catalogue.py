@@ -176,7 +176,8 @@ class Catalogue:
             raise PackageError(
                 f"{package} lacks {file.name}, so it is no complete compiled model; fetch it again", path=str(package)
             )
-        return decode_contents(self._facts.recall(file, "contents", lambda _: encode_contents(read_contents(package))))
+        remembered = self._facts.recall(file, "contents", lambda _: encode_contents(read_contents(package)))
+        return decode_contents(remembered) or read_contents(package)
 
     def _digest(
         self, components: Mapping[str, Path], functions: Mapping[str, str], tokenizer: Path, config: DiffusionConfig

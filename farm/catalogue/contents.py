@@ -80,9 +80,12 @@ def encode_contents(contents: Contents) -> str:
     return msgspec.json.encode(contents).decode()
 
 
-def decode_contents(text: str) -> Contents:
-    """What a cache kept of an artifact."""
-    return msgspec.json.decode(text, type=Contents)
+def decode_contents(text: str) -> Contents | None:
+    """What a cache kept of an artifact; None if it is damaged, or was kept by another version of the farm."""
+    try:
+        return msgspec.json.decode(text, type=Contents)
+    except msgspec.MsgspecError:
+        return None
 
 
 def specification_file(package: Path) -> Path:

@@ -107,6 +107,12 @@ class Shelf:
         """
         arrived = self.catalogue.read(part, name)
         folder, place = self.root / name, self.root / name
+        if folder.is_symlink():
+            raise PackageError(
+                f"The model {name} lies elsewhere and is only linked here, so nothing is put into it; "
+                "give another --name",
+                model=name,
+            )
         if folder.exists():
             present = self.catalogue.read(folder, name)
             if {variant.digest for variant in arrived.variants} <= {variant.digest for variant in present.variants}:

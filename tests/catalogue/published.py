@@ -103,7 +103,7 @@ def _text_encoder(width: int) -> Callable[..., Body]:
 
         def body(input_ids: Any) -> Any:
             ids = mb.cast(x=input_ids, dtype="int32")
-            vectors = mb.gather(x=_weights(400, width), indices=ids, axis=0)
+            vectors = mb.gather(x=_weights(1000, width), indices=ids, axis=0)
             pooled = mb.reduce_mean(x=vectors, axes=[1], name="pooled_outputs")
             return mb.relu(x=vectors, name="hidden_embeds" if sdxl else "last_hidden_state"), pooled
 

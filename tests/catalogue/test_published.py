@@ -358,6 +358,8 @@ def test_a_model_is_found_in_no_time_the_second_time(folder: Path) -> None:
     assert str(folder / "original" / "compiled" / "Unet.mlmodelc" / "metadata.json") in cache.read_text()
 
     assert Catalogue([folder.parent], cache).get("published") == first
+    cache.write_text(cache.read_text().replace("einsums", "verses"))
+    assert Catalogue([folder.parent], cache).get("published") == first, "what another version kept is looked up anew"
 
 
 def test_the_page_about_models_shows_every_layout() -> None:

@@ -78,6 +78,8 @@ def test_a_linked_model_is_used_where_it_is_and_only_the_link_is_removed(shelf: 
     model = shelf.add(arrived, "linked", link=True)
 
     assert shelf.catalogue.get("linked") == model
+    with pytest.raises(PackageError, match="only linked here"):
+        shelf.add(one_form(arrived, "original", "more"), "linked")
     assert shelf.remove("linked") == 0
     assert (arrived / "vocab.json").is_file()
     assert not list(shelf.root.iterdir())
