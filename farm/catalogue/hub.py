@@ -9,14 +9,14 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from farm.catalogue.catalogue import model_name
 from farm.catalogue.file_facts import sha256
 from farm.catalogue.layout import SUFFIXES, TOKENIZER_FILES, promised_attention, read_path
-from farm.catalogue.shelf import OnBytes, Shelf
+from farm.catalogue.shelf import OnBytes, Shelf, check_room
 from farm.domain import AttentionVariant, Model
 from farm.errors import FetchError, InvalidRequestError
 
@@ -195,6 +195,7 @@ def pull(
 
     Raises:
         FetchError: The hub cannot be reached, or sent something else than it announced.
+        DiskFullError: It would leave too little room.
         PackageError: What came is no model that the farm can use, or is there already.
     """
     name = model_name(name or repository.name.rpartition("/")[2])
@@ -204,13 +205,27 @@ def pull(
         return shelf.catalogue.get(name)
     partial = shelf.root / ".pulling" / name / model_name(f"{form.label} {form.kind} {repository.commit[:8]}")
     partial.mkdir(parents=True, exist_ok=True)
+    _check_paths(repository, form)
+    check_room(partial, form.size - sum(file.stat().st_size for file in partial.rglob("*") if file.is_file()))
     for file in form.files:
         with _told(repository.name):
             _fetch(repository, file, partial, on_bytes)
     archive = partial / form.files[0].path if form.kind == ".zip" else None
     model = shelf.add(archive, name, origin=source) if archive else shelf.put(partial, name, source)
-    shutil.rmtree(partial.parent, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
     return model
+
+
+def _check_paths(repository: Repository, form: Form) -> None:
+    """Refuses what would be written elsewhere than into the model's folder; no honest hub has such paths."""
+    paths = [PurePosixPath(file.path) for file in form.files]
+    stray = [path.as_posix() for path in paths if path.is_absolute() or ".." in path.parts]
+    if stray:
+        raise FetchError(
+            f"The repository {repository.name} names files outside of itself ({', '.join(stray)}). Do not "
+            "trust it; nothing was fetched.",
+            repository=repository.name,
+        )
 
 
 def _fetch(repository: Repository, file: HubFile, folder: Path, on_bytes: OnBytes) -> None:

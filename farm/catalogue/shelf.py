@@ -220,7 +220,7 @@ class Shelf:
 
 
 def _copy(source: Path, target: Path, on_bytes: OnBytes) -> None:
-    _check_room(target.parent, sum(file.stat().st_size for file in source.rglob("*") if file.is_file()))
+    check_room(target.parent, sum(file.stat().st_size for file in source.rglob("*") if file.is_file()))
 
     def copy(here: str, there: str) -> None:
         shutil.copyfile(here, there)
@@ -237,7 +237,7 @@ def _unzip(source: Path, target: Path, on_bytes: OnBytes) -> None:
                 for member in archive.infolist()
                 if not any(part.startswith(".") or part == "__MACOSX" for part in Path(member.filename).parts)
             ]
-            _check_room(target.parent, sum(member.file_size for member in members))
+            check_room(target.parent, sum(member.file_size for member in members))
             for member in members:
                 archive.extract(member, target)  # leaves out what would lead elsewhere, and checks the checksum
                 on_bytes(member.file_size)
@@ -248,7 +248,12 @@ def _unzip(source: Path, target: Path, on_bytes: OnBytes) -> None:
         ) from error
 
 
-def _check_room(place: Path, needed: int) -> None:
+def check_room(place: Path, needed: int) -> None:
+    """Looks whether a disk has room for a model.
+
+    Raises:
+        DiskFullError: It would leave too little.
+    """
     free = shutil.disk_usage(place).free
     if free < needed + _ROOM_LEFT:
         raise DiskFullError(

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from farm.catalogue.hub import HubFile, Repository, choose, forms_in
+from farm.catalogue.hub import HubFile, Repository, choose, forms_in, pull
 from farm.catalogue.inventory import read_inventory
+from farm.catalogue.shelf import Shelf
 from farm.domain import AttentionVariant
-from farm.errors import FetchError
+from farm.errors import DiskFullError, FetchError
 from tests.catalogue.folders import SHAPES
 from tests.catalogue.hub_server import COMMIT, LARGE, Hub, running_hub
 
@@ -176,3 +177,20 @@ def test_a_form_that_is_not_there_is_answered_with_those_that_are() -> None:
         choose(APPLE, "split", ())
     with pytest.raises(FetchError, match="holds no Core ML packages"):
         choose(repository("unet/diffusion_pytorch_model.safetensors"), None, ())
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [["/etc/Unet.mlmodelc/metadata.json"], ["Unet.mlmodelc/metadata.json", "../vocab.json", "../merges.txt"]],
+    ids=lambda paths: paths[-1],
+)
+def test_a_repository_cannot_write_outside_of_its_folder(tmp_path: Path, paths: list[str]) -> None:
+    evil = repository(*paths)
+    with pytest.raises(FetchError, match="names files outside of itself"):
+        pull(evil, choose(evil, None, ()), Shelf(tmp_path / "models"))
+
+
+def test_a_model_that_does_not_fit_on_the_disk_is_not_fetched(tmp_path: Path) -> None:
+    huge = Repository("apple/sd", COMMIT, (HubFile("Unet.mlmodelc/metadata.json", 1 << 60),))
+    with pytest.raises(DiskFullError, match="make room, or point FARM_MODELS to another disk"):
+        pull(huge, choose(huge, None, ()), Shelf(tmp_path / "models"))
