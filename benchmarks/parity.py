@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.references import PREDICTIONS, REFERENCES, DiffusersPipeline, PredictionType, Trace, predict_as
 from benchmarks.report import report
@@ -84,8 +85,13 @@ def compare(found: Trace, wanted: Trace) -> Agreement:
     errors = [
         float(np.linalg.norm(x - y) / np.linalg.norm(y)) for x, y in zip(found.latents, wanted.latents, strict=True)
     ]
-    mean_square = float(np.mean((found.pixels.astype(np.float64) - wanted.pixels) ** 2))
-    return Agreement(max(errors), math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square))
+    return Agreement(max(errors), psnr(found.pixels, wanted.pixels))
+
+
+def psnr(found: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio of two pictures in dB; infinite where they are the same."""
+    mean_square = float(np.mean((found.astype(np.float64) - wanted) ** 2))
+    return math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
 
 
 Predict = Callable[[Mapping[str, Array]], dict[str, Array]]

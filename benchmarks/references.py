@@ -130,8 +130,30 @@ class DiffusersPipeline:
         )
         self._pipeline.set_progress_bar_config(disable=True)
 
+    def render(self, spec: RenderSpec, config: DiffusionConfig) -> NDArray[np.uint8]:
+        """Renders `spec` with the reference of its sampler, with nothing in its way; pixels (height, width, 3)."""
+        self._pipeline.scheduler = make_scheduler(REFERENCES[spec.sampler], config)
+        return self._run(spec)
+
+    def _run(self, spec: RenderSpec, **more: Any) -> NDArray[np.uint8]:
+        import torch
+
+        result = self._pipeline(
+            spec.prompt,
+            negative_prompt=spec.negative_prompt,
+            width=spec.width,
+            height=spec.height,
+            num_inference_steps=spec.steps,
+            guidance_scale=spec.guidance_scale,
+            generator=torch.Generator().manual_seed(spec.seed),
+            output_type="np",
+            **more,
+        )
+        pixels: NDArray[np.uint8] = np.rint(result.images[0] * 255).astype(np.uint8)
+        return pixels
+
     def trace(self, spec: RenderSpec, config: DiffusionConfig) -> Trace:
-        """Renders `spec` with the reference of its sampler."""
+        """Renders `spec` with the reference of its sampler and keeps the latents of each step."""
         import torch
 
         reference = REFERENCES[spec.sampler]
@@ -150,20 +172,10 @@ class DiffusersPipeline:
             return tensors
 
         hook = self._pipeline.unet.register_forward_hook(convert, with_kwargs=True)
-        result = self._pipeline(
-            spec.prompt,
-            negative_prompt=spec.negative_prompt,
-            width=spec.width,
-            height=spec.height,
-            num_inference_steps=spec.steps,
-            guidance_scale=spec.guidance_scale,
-            generator=torch.Generator().manual_seed(spec.seed),
-            callback_on_step_end=keep,
-            output_type="np",
-        )
+        pixels = self._run(spec, callback_on_step_end=keep)
         hook.remove()
         latents = [calls[index] for index in reference.step_ends(spec.steps)]
         if reference.variance_preserving:
             sigmas = SAMPLERS[spec.sampler].schedule(config, spec.steps).sigmas[1:]
             latents = [x * np.float32(math.hypot(sigma, 1.0)) for x, sigma in zip(latents, sigmas, strict=True)]
-        return Trace(latents, np.rint(result.images[0] * 255).astype(np.uint8))
+        return Trace(latents, pixels)

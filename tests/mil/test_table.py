@@ -1,6 +1,7 @@
 """The table of translators against the definitions of the operations in coremltools."""
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,3 +65,14 @@ def test_an_operation_cannot_be_registered_twice() -> None:
         table.operation(relu)
     with pytest.raises(ValueError, match="two families: relu"):
         merge([table, table])
+
+
+def operations_table() -> str:
+    """What docs/operations.md says of each operation of coremltools."""
+    rows = [f"| `{name}` | {LEFT_OUT.get(name, 'yes')} |" for name in sorted(VERSIONS)]
+    return "\n".join(["| operation | translated |", "|---|---|", *rows])
+
+
+def test_the_page_on_operations_names_every_operation_of_coremltools() -> None:
+    page = Path(__file__).parents[2] / "docs" / "operations.md"
+    assert operations_table() in page.read_text(encoding="utf-8")
