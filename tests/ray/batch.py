@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,10 @@ class Batch:
         with Client(self._fleet.address) as client:
             job = client.job(self.name)
             assert (job.state, job.message.failed_count) == (JobState.SUCCEEDED, failed)
+            explained = {attempt.number: attempt.reason for attempt in job.explain().lost_attempts}
+        logged = {int(number) for line in self.lost_attempts() for number in re.findall(r" attempt=(\d+) ", line)}
+        assert logged <= explained.keys(), "explain does not know of every attempt that the log says was lost"
+        assert all(explained.values()), "an attempt was lost without a reason"
         self.pull()
         # A file that was refused late is removed just after that.
         assert eventually(lambda: not self.findings(), 5), "\n".join(map(str, self.findings()))
