@@ -203,7 +203,17 @@ def _attempt_end(state: FarmState, worker_id: str, report: AttemptReport, now: f
             message=f"The renderer died {crashes} times over this image, last: {report.reason}",
             is_final=True,
         )
-    yield attempt_ended(attempt, now, report.state, report.reason, culprit)
+    reason = report.reason
+    if not reason and report.state is AttemptState.CANCELLED:
+        reason = _why_cancelled(job, state.workers[worker_id])
+    yield attempt_ended(attempt, now, report.state, reason, culprit)
+
+
+def _why_cancelled(job: LiveJob, worker: Worker) -> str:
+    """Why an attempt was stopped, which its worker was not told."""
+    if job.state is JobState.CANCELLING:
+        return f"its job was {job.reason}"
+    return "its worker was drained at once" if worker.is_drained else "it was stopped on request"
 
 
 def attempt_ended(

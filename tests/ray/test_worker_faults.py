@@ -82,18 +82,25 @@ def test_a_worker_that_is_drained_finishes_what_it_has_and_takes_nothing_new(
 ) -> None:
     batch = Batch(fleet, tmp_path, pin=NULL)
     client.drain("one")
-    assert eventually(lambda: not worker(client, "one").current_attempt, PATIENCE)
-    batch.finish()
+    try:
+        assert eventually(lambda: not worker(client, "one").current_attempt, PATIENCE)
+        batch.finish()
+    finally:
+        assert client.undrain("one").state == worker_pb2.WORKER_STATE_ACTIVE
     assert batch.lost_attempts() == []
-    assert client.undrain("one").state == worker_pb2.WORKER_STATE_ACTIVE
 
 
 def test_a_worker_that_is_drained_at_once_gives_back_what_it_has(fleet: Fleet, client: Client, tmp_path: Path) -> None:
     batch = Batch(fleet, tmp_path, pin=NULL)
     client.drain("one", now=True)
-    assert eventually(lambda: not worker(client, "one").current_attempt, 5)
-    batch.finish()
-    client.undrain("one")
+    try:
+        assert eventually(lambda: not worker(client, "one").current_attempt, 10)
+        batch.finish()
+    finally:
+        client.undrain("one")
+    lost = client.job(batch.name).explain().lost_attempts
+    told = ("workers/one", "its worker was drained at once")
+    assert told in {(attempt.worker, attempt.reason) for attempt in lost}
 
 
 def worker(client: Client, name: str) -> worker_pb2.Worker:
