@@ -20,6 +20,7 @@ from farm.coordinator.engine import Engine
 from farm.coordinator.journal_reader import JobRow
 from farm.coordinator.learned import Keeper
 from farm.coordinator.loop import Change, Loop
+from farm.coordinator.metering import Metering
 from farm.coordinator.prewarming import Prewarming
 from farm.coordinator.recovery import recover, reopened
 from farm.coordinator.storage import Storage
@@ -36,6 +37,7 @@ from farm.errors import (
     WorkerNotFoundError,
     WrongStateError,
 )
+from farm.metrics import BOTH, COORDINATOR, Meters, measure_process
 from farm.scheduler import events as ev
 from farm.scheduler.ranges import RangeSet
 from farm.scheduler.state import FarmState
@@ -61,7 +63,7 @@ class Models(Protocol):
 class Coordinator:
     """Takes jobs, has them rendered, and answers for them. Made by `open`; used on one event loop."""
 
-    def __init__(self, storage: Storage, models: Models, state: FarmState, loop: Loop) -> None:
+    def __init__(self, storage: Storage, models: Models, state: FarmState, loop: Loop, metering: Metering) -> None:
         self._storage = storage
         self._models = models
         self._state = state
@@ -72,18 +74,23 @@ class Coordinator:
         self._reviving = asyncio.Lock()
         self._disk = DiskGuard(loop, storage)
         self._keeper = Keeper(loop, storage)
+        self._metering = metering
         loop.observe(chronicle.observe)
+        loop.observe(metering.observe)
         loop.observe(self._bulletin.publish)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, folder: Path, models: Models, engine: Engine) -> AsyncIterator[Self]:
+    async def open(
+        cls, folder: Path, models: Models, engine: Engine, meters: Meters | None = None
+    ) -> AsyncIterator[Self]:
         """Replays the journal of a state folder, starts the engine, and coordinates until the context ends.
 
         Args:
             folder: The state folder; made if it is not there.
             models: Knows the models.
             engine: Reaches the workers.
+            meters: Where to count; its own if it shares them with nobody.
 
         Raises:
             JournalError: The folder cannot be used; or, out of the body of the context, the journal cannot be written
@@ -95,8 +102,9 @@ class Coordinator:
             clock = Clock()
             state = await recover(storage, clock)
             sequence = await storage.read(storage.reader.sequence)
-            loop = Loop(state, sequence, storage.journal, storage.writer_thread, clock)
-            coordinator = cls(storage, models, state, loop)
+            metering = Metering(meters or Meters((*BOTH, *COORDINATOR)), state)
+            loop = Loop(state, sequence, storage.journal, storage.writer_thread, clock, metering.committed_journal)
+            coordinator = cls(storage, models, state, loop, metering)
             async with coordinator._working(engine):
                 yield coordinator
         finally:
@@ -292,6 +300,13 @@ class Coordinator:
             if live is not None:
                 return viewer.explanation(state, live, self._loop.now())
         return viewer.ended_explanation(await self._row(job_id))
+
+    async def metrics(self, accept: str = "") -> tuple[bytes, str]:
+        """What is served at /metrics, as `Meters.exposition` gives it."""
+        async with self._loop.reading():
+            self._metering.measure(self._loop.now())
+        measure_process(self._metering.meters, self._storage.folder)
+        return self._metering.meters.exposition(accept)
 
     # Steering
 

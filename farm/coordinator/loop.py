@@ -11,6 +11,7 @@ wait for the end of the turn, and if the journal cannot be written the process e
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -58,16 +59,24 @@ class Loop:
         journal: Where durable events go.
         writer: The journal's thread.
         clock: Stamps events.
+        on_commit: Told how many seconds each transaction of the journal took.
     """
 
     def __init__(
-        self, state: FarmState, sequence: int, journal: Journal, writer: ThreadPoolExecutor, clock: Clock
+        self,
+        state: FarmState,
+        sequence: int,
+        journal: Journal,
+        writer: ThreadPoolExecutor,
+        clock: Clock,
+        on_commit: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._state = state
         self._sequence = sequence
         self._journal = journal
         self._writer = writer
         self._clock = clock
+        self._on_commit = on_commit
         self._inbox: asyncio.Queue[_Posted] = asyncio.Queue()
         self._turning = asyncio.Lock()
         self._observers: list[Observer] = []
@@ -161,12 +170,14 @@ class Loop:
     async def _append(self, durable: list[Sequenced]) -> None:
         """Writes; where even the journal's reserve is used up the whole loop waits, as it may not go on before."""
         while True:
+            began = time.perf_counter()
             try:
                 await asyncio.get_running_loop().run_in_executor(self._writer, self._journal.append, durable)
             except DiskFullError as error:
                 log.error("loop.waits_for_room reason=%r", str(error))
                 await asyncio.sleep(TICK_SECONDS)
             else:
+                self._on_commit(time.perf_counter() - began)
                 return
 
     def _tell(self, happened: list[Happened], answers: list[tuple[_Posted, list[Happened] | FarmError]]) -> None:

@@ -249,11 +249,12 @@ class WorkerSeen:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeft:
-    """Volatile. The worker is gone, or has been silent for longer than its lease."""
+    """Volatile. The worker is gone, or has been silent for longer than its lease (`is_silent`)."""
 
     worker_id: str
     time: float
     reason: str
+    is_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

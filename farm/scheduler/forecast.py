@@ -32,13 +32,24 @@ class Eta:
 
 @dataclass(slots=True)
 class Forecasts:
-    """What came of forecasts: real time over foretold time, newest last."""
+    """What came of forecasts.
+
+    Attributes:
+        ratios: Real time over foretold time, newest last.
+        count: How many were learned from since the coordinator started.
+    """
 
     ratios: deque[float] = field(default_factory=lambda: deque(EXPERIENCE, maxlen=WINDOW))
+    count: int = 0
 
     def learn(self, made: float, foretold: float, ended: float) -> None:
         """Takes in that what was foretold at `made` for `foretold` came at `ended`."""
         self.ratios.append((ended - made) / max(foretold - made, 1e-3))
+        self.count += 1
+
+    def newest(self, count: int) -> list[float]:
+        """The newest ratios, so many of them at most."""
+        return list(self.ratios)[len(self.ratios) - min(count, len(self.ratios)) :]
 
     def interval(self, now: float, seconds: float) -> Eta:
         """The interval for something that is foretold to come in so many seconds."""

@@ -34,7 +34,8 @@ def decide(state: FarmState, now: float) -> Iterator[ev.Event]:
         now: Seconds since the epoch, by the clock that stamps the events.
     """
     while (silent := _silent(state, now)) is not None:
-        yield ev.WorkerLeft(silent.worker_id, now, f"not heard of for {now - silent.last_seen:.0f} s")
+        reason = f"not heard of for {now - silent.last_seen:.0f} s"
+        yield ev.WorkerLeft(silent.worker_id, now, reason, is_silent=True)
     while (found := blame.culprit(state)) is not None:
         job, worker_id = found
         count = job.standings[worker_id].blame
