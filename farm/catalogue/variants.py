@@ -245,10 +245,8 @@ def _variants_of(folder: Path, found: _Set, tokenizer: Path | None) -> Iterator[
 
 
 def _matching(choice: Sequence[Part], unet: Part, latents: tuple[int, ...]) -> Part:
-    """The function of a component that goes with a UNet's: of its name, else for its latents, else the default one."""
-    same_name = [part for part in choice if part.function == unet.function]
-    same_size = [part for part in choice if _latent_size(part, "z") == latents]
-    return (same_name or same_size or list(choice))[0]
+    """The function of a component that goes with a UNet's: for its latents first, then of its name."""
+    return max(choice, key=lambda part: (_latent_size(part, "z") in ((), latents), part.function == unet.function))
 
 
 def _check_complete(folder: Path, found: _Set) -> None:
