@@ -115,12 +115,15 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
         end(farm.process)
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests themselves are on another machine."""
+    monkeypatch.setenv("HOME", str(farm.folder / "mac-home"))
+
+
 @pytest.fixture
-def run(farm: Farm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command on another machine."""
-    home = farm.folder / "mac-home"
-    home.mkdir(exist_ok=True)
-    monkeypatch.setenv("HOME", str(home))
     return runner(capsys)
 
 
@@ -129,7 +132,9 @@ def worker(farm: Farm) -> Iterator[Path]:
     """The folder of a machine that has joined and renders."""
     folder = farm.folder / "worker"
     arguments = ["worker", "join", str(farm.invite()), "--name", NAME, "--folder", str(folder)]
-    joined = subprocess.run([sys.executable, "-m", "farm", *arguments], capture_output=True, text=True, check=False)
+    home = {**os.environ, "HOME": str(farm.folder / "mac-home")}
+    command = [sys.executable, "-m", "farm", *arguments]
+    joined = subprocess.run(command, capture_output=True, text=True, check=False, env=home)
     assert joined.returncode == 0, joined.stderr
     assert f'the worker "{NAME}" of the farm at {farm.address}' in joined.stdout
     log = farm.folder / "worker.log"
