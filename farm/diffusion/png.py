@@ -102,20 +102,25 @@ def parameters_text(spec: RenderSpec, provenance: Provenance) -> str:
     settings: dict[str, Any] = {
         "Steps": spec.steps,
         "Sampler": SAMPLERS[spec.sampler].label if spec.sampler in SAMPLERS else spec.sampler,
-        "CFG scale": f"{spec.guidance_scale:g}",
+        "CFG scale": _shortest(spec.guidance_scale),
         "Seed": spec.seed,
         "Size": f"{spec.width}x{spec.height}",
         "Model hash": provenance.model_digest.removeprefix("sha256:")[:_MODEL_HASH_DIGITS],
         "Model": provenance.model,
     }
     if spec.strength is not None:
-        settings["Denoising strength"] = f"{spec.strength:g}"
+        settings["Denoising strength"] = _shortest(spec.strength)
     lines = [spec.prompt]
     if spec.negative_prompt:
         lines.append(f"Negative prompt: {spec.negative_prompt}")
     lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in settings.items()))
     # A lone surrogate, which JSON can carry and UTF-8 cannot, becomes a question mark.
     return "\n".join(lines).encode("utf-8", "replace").decode("utf-8")
+
+
+def _shortest(number: float) -> str:
+    """As few digits as tell a number from any other."""
+    return str(number).removesuffix(".0")
 
 
 def _quoted(value: str) -> str:
