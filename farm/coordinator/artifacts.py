@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,8 +93,27 @@ class ArtifactStore:
             job_id: The job.
             committed: Attempt number and SHA-256 of each committed image, by index.
         """
+        self._sweep_files(self._files(job_id), job_id, committed)
+
+    def touched(self, job_id: str, since: float) -> list[range]:
+        """Indices whose files share a folder that something was written to or removed from since then.
+
+        Args:
+            job_id: The job.
+            since: Seconds since the epoch.
+        """
+        folders = [folder for folder in (self._root / job_id).glob("*") if folder.stat().st_mtime >= since]
+        firsts = sorted(int(folder.name) * FILES_PER_FOLDER for folder in folders)
+        return [range(first, first + FILES_PER_FOLDER) for first in firsts]
+
+    def sweep_images(self, job_id: str, indices: range, committed: Mapping[int, tuple[int, str]]) -> None:
+        """As `sweep_job`, for what `touched` named."""
+        folder = self.path(job_id, indices.start, 1).parent
+        self._sweep_files(folder.iterdir(), job_id, committed)
+
+    def _sweep_files(self, files: Iterable[Path], job_id: str, committed: Mapping[int, tuple[int, str]]) -> None:
         kept = {self.path(job_id, index, number) for index, (number, _) in committed.items()}
-        for path in self._files(job_id):
+        for path in files:
             if path not in kept:
                 path.unlink(missing_ok=True)
 

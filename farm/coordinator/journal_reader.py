@@ -162,14 +162,19 @@ class JournalReader:
         )
         return [_image_row(row) for row in rows]
 
-    def committed(self, job_id: str) -> dict[int, tuple[int, str]]:
-        """Attempt number and SHA-256 of each committed image of a job, by index."""
+    def last_ended(self, seconds: float) -> list[tuple[str, float]]:
+        """Jobs that ended at most so long before the one that ended last, and when (seconds since the epoch)."""
+        query = "SELECT job_id, end_time FROM jobs WHERE end_time >= (SELECT MAX(end_time) FROM jobs) - ?"
+        return self._sql.execute(query, (seconds,)).fetchall()
+
+    def committed(self, job_id: str, indices: range = range(2**31)) -> dict[int, tuple[int, str]]:
+        """Attempt number and SHA-256 of each committed image of a job, or of those among `indices`, by index."""
         rows = self._sql.execute(
             """
             SELECT idx, json_extract(body, '$.number'), json_extract(body, '$.sha256') FROM results
-            WHERE job_id = ? AND state = 'SUCCEEDED'
+            WHERE job_id = ? AND state = 'SUCCEEDED' AND idx >= ? AND idx < ?
             """,
-            (job_id,),
+            (job_id, indices.start, indices.stop),
         )
         return {index: (number, sha256) for index, number, sha256 in rows}
 

@@ -16,6 +16,9 @@ from farm.errors import JournalError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LATE_SECONDS = 60.0
+"""How long before or after the end of its job a file may have been written whose result does not count."""
+
 
 class Storage:
     """All that a coordinator keeps on disk.
@@ -68,6 +71,10 @@ class Storage:
         self.artifacts.sweep(jobs)
         for job_id in self.reader.live_job_ids():
             self.artifacts.sweep_job(job_id, self.reader.committed(job_id))
+        # A job may have ended between the file of a late attempt and its refusal; nobody looks through all that ended.
+        for job_id, end_time in self.reader.last_ended(LATE_SECONDS):
+            for indices in self.artifacts.touched(job_id, end_time - LATE_SECONDS):
+                self.artifacts.sweep_images(job_id, indices, self.reader.committed(job_id, indices))
 
     def close(self) -> None:
         """Finishes what is being written and lets another coordinator in."""

@@ -95,6 +95,20 @@ async def test_a_batch_is_rendered_and_every_image_can_be_fetched_with_its_own_p
         ]
 
 
+async def test_a_late_file_of_a_job_that_ended_just_before_a_crash_is_swept_away(tmp_path: Path) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.join()
+        job_id = await submit(coordinator, count=2)
+        async with asyncio.TaskGroup() as tasks:
+            working = tasks.create_task(engine.finish_everything())
+            await ended(coordinator, job_id)
+            working.cancel()
+    images = files(tmp_path)
+    (tmp_path / "images" / job_id / "00000" / "00000001-9.png").write_bytes(png("late"))
+    async with farm(tmp_path):
+        assert files(tmp_path) == images
+
+
 async def test_an_image_that_was_committed_is_never_rendered_again_after_a_restart(tmp_path: Path) -> None:
     async with farm(tmp_path) as (coordinator, engine):
         engine.join()
