@@ -390,6 +390,7 @@ class WorkerFacts:
         labels: Labels that pins can ask for.
         version: Version of the farm's software.
         measurements: What it found out about its offers.
+        metrics_address: Where it serves its metrics, "host:port"; empty if it does not.
     """
 
     chip: str
@@ -405,6 +406,7 @@ class WorkerFacts:
     version: str
     labels: Mapping[str, str] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
+    metrics_address: str = ""
 
     def with_measurement(self, measured: Measurement) -> "WorkerFacts":
         """These facts and one more; it stands in place of an older one of the same variant and unit.

@@ -8,15 +8,19 @@ name: whatever a farm renders, the number of its series grows with its models an
 
 import enum
 import shutil
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from wsgiref.types import WSGIApplication
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from farm import errors
 
@@ -154,11 +158,18 @@ class Meters:
     def __init__(self, families: Sequence[Family]) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, of no use
         self.registry = CollectorRegistry()
+        self._hooks = _Hooks()
+        self.registry.register(self._hooks)  # the first, so that the others are asked after it
         self._families = frozenset(families)
         self._made: dict[Family, Counter | Gauge | Histogram] = {}
         for family in families:
             if not family.is_rare:
                 self._metric(family)
+
+    def before_each(self, measure: Callable[[], None]) -> None:
+        """Has `measure` called now and before each exposition; never twice at once."""
+        measure()  # what it alone makes known is in the first exposition already
+        self._hooks.add(measure)
 
     def count(self, family: Family, *labels: str, by: float = 1.0) -> None:
         """Adds to a counter."""
@@ -191,6 +202,11 @@ class Meters:
         encode, media_type = choose_encoder(accept)
         return encode(self.registry), media_type
 
+    def wsgi_app(self) -> WSGIApplication:
+        """A web application that serves the exposition at /metrics, compressed where the client takes that."""
+        app: WSGIApplication = prometheus_client.make_wsgi_app(self.registry)
+        return app
+
     def _series(self, family: Family, labels: tuple[str, ...]) -> Counter | Gauge | Histogram:
         metric = self._metric(family)
         return metric.labels(*labels) if labels else metric
@@ -201,6 +217,26 @@ class Meters:
             assert family in self._families, f"{family.name} is not told by this process"
             metric = self._made[family] = _make(family, self.registry)
         return metric
+
+
+class _Hooks(Collector):
+    """Tells nothing itself, and has measured what others tell."""
+
+    def __init__(self) -> None:
+        self._measures: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    def add(self, measure: Callable[[], None]) -> None:
+        self._measures.append(measure)
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        with self._lock:
+            for measure in self._measures:
+                measure()
+        return ()
 
 
 def _make(family: Family, registry: CollectorRegistry) -> Counter | Gauge | Histogram:

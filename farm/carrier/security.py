@@ -1,5 +1,7 @@
 """What keeps strangers out of Ray: its token, which is a right to run any code on every node, and TLS on both sides."""
 
+import hashlib
+import hmac
 import os
 import secrets
 from collections.abc import Mapping
@@ -48,6 +50,15 @@ class RaySecurity:
             "RAY_TLS_SERVER_KEY": str(self.tls.key),
             "RAY_TLS_CA_CERT": str(self.tls.authority),
         }
+
+
+def scrape_token(ray_token: str) -> str:
+    """What a farm's Prometheus shows. Whoever has Ray's token knows it; it is no way back to that one.
+
+    Args:
+        ray_token: The farm's Ray token.
+    """
+    return hmac.new(ray_token.strip().encode(), b"mac-render-farm scrape", hashlib.sha256).hexdigest()
 
 
 def ray_token(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 import logging
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -18,7 +19,7 @@ from farm.cli.signals import stop_signals
 from farm.cli.stdin import when_stdin_ends
 from farm.worker.daemon import Inbox
 from farm.worker.membership import MembershipFolder
-from farm.worker.service import WorkerSettings, run_worker, stop_worker
+from farm.worker.service import METRICS_PORT, WorkerSettings, run_worker, stop_worker
 
 
 @click.group(
@@ -93,6 +94,13 @@ Examples:
 @click.option(
     "--null-seconds", type=float, default=0.0, hidden=True, help="Seconds that the null renderer takes for an image."
 )
+@click.option(
+    "--metrics-listen",
+    default="",
+    metavar="HOST:PORT",
+    help="Where to serve /metrics for Prometheus; beyond this machine with TLS and the farm's scrape token.  [default: "
+    f"0.0.0.0:{METRICS_PORT} in a farm with TLS, else a free port of 127.0.0.1]",
+)
 @click.option("--stay-awake", is_flag=True, help="Keep a Mac from sleeping meanwhile, while it has mains power.")
 @click.option(
     "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as it does when the parent process dies."
@@ -104,6 +112,7 @@ def run(
     state: Path,
     null_renderer: bool,
     null_seconds: float,
+    metrics_listen: str,
     stay_awake: bool,
     stop_with_stdin: bool,
 ) -> None:
@@ -120,6 +129,7 @@ def run(
         raise click.UsageError("A worker's name is the one that it joined under; join again to change it.")
     else:
         settings = _member(folder)
+    settings = replace(settings, metrics_listen=metrics_listen)
     if stay_awake:
         from farm.worker.awake import stay_awake as keep_awake
 
@@ -134,6 +144,7 @@ def run(
 
 def _member(folder: Path) -> WorkerSettings:
     """The settings of a worker that has joined."""
+    from farm.access.certificates import expiry
     from farm.cli.joining import keep_valid, refreshed
 
     memberships = MembershipFolder(folder)
@@ -144,6 +155,7 @@ def _member(folder: Path) -> WorkerSettings:
         membership.ray_address,
         memberships.ray_security(membership),
         prepare=lambda ip: keep_valid(memberships, ip),
+        certificate_expiry=lambda: expiry(memberships.load_secrets().certificate_pem).timestamp(),
     )
 
 

@@ -64,6 +64,11 @@ class Outbox:
             self._take_up(path)
         self._last_number = max(self._entries, default=0)
 
+    @property
+    def count(self) -> int:
+        """How many reports are kept; may be asked on any thread."""
+        return len(self._entries)
+
     def put(self, report: KeptReport) -> int:
         """Keeps a report and gives its number.
 

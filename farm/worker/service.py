@@ -5,21 +5,29 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from farm.carrier.bridge import SOCKET
-from farm.carrier.node import check_address, ray_environment
-from farm.carrier.security import RaySecurity
+from farm.carrier.node import check_address, is_loopback, own_ip, ray_environment
+from farm.carrier.security import RaySecurity, scrape_token
 from farm.errors import WorkerFolderError
+from farm.metrics import BOTH, CERTIFICATE_EXPIRY, WORKER, WORKER_CONNECTED, WORKER_OUTBOX, Meters, measure_process
 from farm.reports import Renderer
 from farm.scratch import SHORT, scratch_folder
 from farm.worker.daemon import Daemon, Inbox
 from farm.worker.line import listen
 from farm.worker.messages import Stop
+from farm.worker.metering import MeteredRenderer
+from farm.worker.metrics_server import MetricsAccess, serve_metrics
 from farm.worker.outbox import Outbox
 from farm.worker.raylet import Raylet
+
+METRICS_PORT = 7436
+
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - not without TLS and a token
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +42,9 @@ class WorkerSettings:
         ray_address: Where Ray's head listens, HOST:PORT.
         security: How Ray's processes know each other.
         prepare: Called with this machine's address before each start of a Ray node, as of `Raylet`.
+        metrics_listen: Where to serve metrics, "host:port"; empty for where Ray is reached: on any free port of
+            loopback, or on `METRICS_PORT` of every address.
+        certificate_expiry: Says when its certificate ends, in seconds since the epoch; 0 if it has none.
     """
 
     worker_id: str
@@ -41,6 +52,20 @@ class WorkerSettings:
     ray_address: str
     security: RaySecurity
     prepare: Callable[[str], None] = lambda _: None
+    metrics_listen: str = ""
+    certificate_expiry: Callable[[], float] = lambda: 0.0
+
+    def metrics_address(self) -> str:
+        """Where it serves its metrics."""
+        if self.metrics_listen:
+            return self.metrics_listen
+        return "127.0.0.1:0" if is_loopback(self.ray_address) else f"{EVERY_ADDRESS}:{METRICS_PORT}"
+
+    def metrics_access(self) -> MetricsAccess | None:
+        """What guards them beyond loopback; None for a worker without a certificate."""
+        if self.security.tls is None:
+            return None
+        return MetricsAccess(self.security.tls, scrape_token(self.security.token.read_text()))
 
 
 def run_worker(settings: WorkerSettings, renderer: Renderer, inbox: Inbox) -> None:
@@ -54,15 +79,23 @@ def run_worker(settings: WorkerSettings, renderer: Renderer, inbox: Inbox) -> No
     check_address(settings.ray_address, settings.security)
     with locked(settings.folder), scratch_folder("farm-worker", SHORT) as doorstep:
         outbox = _outbox(settings.folder / "outbox")
-        daemon = Daemon(settings.worker_id, _origin(settings.folder), renderer, outbox, inbox)
-        with listen(doorstep / "daemon", inbox.put):
+        meters = Meters((*BOTH, *WORKER))
+        address = settings.metrics_address()
+        with (
+            serve_metrics(address, meters, settings.metrics_access()) as port,
+            listen(doorstep / "daemon", inbox.put),
+        ):
+            reached = partial(_reached, address.rpartition(":")[0], port, settings.ray_address)
+            metered = MeteredRenderer(renderer, meters, reached)
+            daemon = Daemon(settings.worker_id, _origin(settings.folder), metered, outbox, inbox)
+            meters.before_each(partial(_measure, meters, settings, daemon, outbox))
             environment = {
                 **ray_environment(settings.ray_address, settings.security),
                 SOCKET: str(doorstep / "daemon"),
             }
             raylet = Raylet(settings.ray_address, environment, lambda: daemon.has_bridge, settings.prepare)
             raylet.start()
-            _log.info("worker.started id=%s folder=%s", settings.worker_id, settings.folder)
+            _log.info("worker.started id=%s folder=%s metrics=%s", settings.worker_id, settings.folder, reached())
             try:
                 daemon.run()
             finally:
@@ -101,6 +134,24 @@ def locked(folder: Path, seconds: float = 0.0) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _measure(meters: Meters, settings: WorkerSettings, daemon: Daemon, outbox: Outbox) -> None:
+    measure_process(meters, settings.folder)
+    meters.set(WORKER_OUTBOX, outbox.count)
+    meters.set(WORKER_CONNECTED, daemon.has_bridge)
+    if ends := settings.certificate_expiry():
+        meters.set(CERTIFICATE_EXPIRY, ends)
+
+
+def _reached(host: str, port: int, ray_address: str) -> str:
+    """Where the metrics are, for the farm; empty if there is no way."""
+    if host != EVERY_ADDRESS:
+        return f"{host}:{port}"
+    try:
+        return f"{own_ip(ray_address)}:{port}"
+    except OSError:
+        return ""
 
 
 def _origin(folder: Path) -> str:
