@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "worker": {"carrier", "child", "metrics", "scratch", "reports", "runtime", "diffusion", "catalogue"},
     "coordinator": {"carrier", "child", "metrics", "reports", "scheduler"},
     "v1": set(),
-    "web": {"access", "api", "coordinator", "reports", "scheduler", "scratch", "v1"},
+    "web": {"access", "api", "carrier", "coordinator", "metrics", "reports", "scheduler", "scratch", "v1"},
     "api": {"access", "reports", "coordinator", "v1"},
     "batch": set(),
     "contact_sheet": set(),

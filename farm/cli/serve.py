@@ -35,6 +35,7 @@ from farm.cli.worker import default_folder
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.engine import Engine, LocalEngine
 from farm.coordinator.ray_engine import RayEngine
+from farm.metrics import BOTH, COORDINATOR, WORKER, Meters
 from farm.web.server import WebServer
 
 
@@ -103,8 +104,8 @@ def coordinator(
     catalogue = Catalogue()
     reaches = Reach(address, hostnames), web_reach(web_address, hostnames)
     if engine_name == "local":
-        local = LocalEngine(make_renderer(catalogue, default_folder(), null=null_renderer))
-        asyncio.run(serve(reaches, state, catalogue, local, None, stop_with_stdin, announce))
+        local = LocalFarm(catalogue, null_renderer)
+        asyncio.run(serve(reaches, state, catalogue, local.engine, None, stop_with_stdin, announce, local.meters))
         return
     check_free(address)
     settings, ray = ray_access(state, ray_address or default_ray_address(reaches[0]))
@@ -153,8 +154,8 @@ def up(
     catalogue = Catalogue()
     reaches = Reach(address, hostnames), web_reach(web_address, hostnames)
     if workers == 0:
-        local = LocalEngine(make_renderer(catalogue, default_folder(), null=null_renderer))
-        asyncio.run(serve(reaches, state, catalogue, local, None, stop_with_stdin=False, announce=announce))
+        local = LocalFarm(catalogue, null_renderer)
+        asyncio.run(serve(reaches, state, catalogue, local.engine, None, False, announce, local.meters))
         return
     if not reaches[0].is_local:
         raise click.UsageError(
@@ -169,6 +170,17 @@ def up(
         )
 
 
+class LocalFarm:
+    """This machine as the one that coordinates and the one that renders; one process tells the metrics of both."""
+
+    def __init__(self, catalogue: Catalogue, null_renderer: bool) -> None:
+        from farm.worker.metering import MeteredRenderer
+
+        self.meters = Meters((*BOTH, *COORDINATOR, *WORKER))
+        renderer = make_renderer(catalogue, default_folder(), null=null_renderer)
+        self.engine = LocalEngine(MeteredRenderer(renderer, self.meters))
+
+
 async def serve(
     reaches: tuple[Reach, Reach | None],
     state: Path,
@@ -177,6 +189,7 @@ async def serve(
     ray: RayAccess | None,
     stop_with_stdin: bool,
     announce: Callable[[Reach, Access, WebServer | None], None],
+    meters: Meters | None = None,
 ) -> None:
     """Runs a farm until a signal, the end of standard input, or a failure of its own; `reaches`: of API and page.
 
@@ -189,7 +202,7 @@ async def serve(
             listens_locally(place.address)  # said at once if it is no address
             check_free(place.address, option)
     stop = _stop_event(stop_with_stdin)
-    async with Coordinator.open(state, catalogue, engine) as coordinator:
+    async with Coordinator.open(state, catalogue, engine, meters) as coordinator:
         access = Access.open(state)
         server = await Server.start(reach, coordinator, catalogue, access, ray)
         web = None

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -75,6 +76,7 @@ class Coordinator:
         self._disk = DiskGuard(loop, storage)
         self._keeper = Keeper(loop, storage)
         self._metering = metering
+        self.meters = metering.meters
         loop.observe(chronicle.observe)
         loop.observe(metering.observe)
         loop.observe(self._bulletin.publish)
@@ -103,6 +105,7 @@ class Coordinator:
             state = await recover(storage, clock)
             sequence = await storage.read(storage.reader.sequence)
             metering = Metering(meters or Meters((*BOTH, *COORDINATOR)), state)
+            metering.meters.before_each(partial(measure_process, metering.meters, folder))
             loop = Loop(state, sequence, storage.journal, storage.writer_thread, clock, metering.committed_journal)
             coordinator = cls(storage, models, state, loop, metering)
             async with coordinator._working(engine):
@@ -305,8 +308,7 @@ class Coordinator:
         """What is served at /metrics, as `Meters.exposition` gives it."""
         async with self._loop.reading():
             self._metering.measure(self._loop.now())
-        measure_process(self._metering.meters, self._storage.folder)
-        return self._metering.meters.exposition(accept)
+        return self.meters.exposition(accept)
 
     # Steering
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from farm import metrics
@@ -30,6 +31,7 @@ class Metering:
         self.meters = meters
         self._state = state
         self._foretold = state.forecasts.count
+        meters.set(metrics.INFO, 1, version("mac-render-farm"))
         self._renderings = {
             attempt.key: self._rendering(attempt.started)
             for job in state.jobs.values()

@@ -47,7 +47,6 @@ class Storage:
                 "its permissions.",
                 state=str(folder),
             ) from error
-        self.folder = folder
         self.journal = Journal(folder / "journal.sqlite3")
         self.reader = JournalReader(folder / "journal.sqlite3")
         self.artifacts = ArtifactStore(folder / "images")

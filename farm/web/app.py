@@ -5,14 +5,14 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from farm.errors import FarmError
-from farm.web import assets, calls, login
+from farm.web import assets, calls, login, scraping
 from farm.web.answers import Headers, farm_error, unexpected_error
 from farm.web.site import Site
 
 
 def make_app(site: Site) -> Starlette:
     """The application for a farm."""
-    routes: list[BaseRoute] = [*login.routes(), *calls.routes(), *assets.routes()]
+    routes: list[BaseRoute] = [*login.routes(), *calls.routes(), *scraping.routes(), *assets.routes()]
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Headers)],

@@ -19,6 +19,7 @@ from farm.coordinator.coordinator import Coordinator
 from farm.errors import AddressError
 from farm.scratch import scratch_folder
 from farm.web.app import make_app
+from farm.web.scraping import open_scraping, tell_certificates
 from farm.web.sessions import Sessions
 from farm.web.site import Site
 
@@ -73,8 +74,10 @@ class WebServer:
         listener = _listen(reach)
         host, port = reach.address.rpartition(":")[0], listener.getsockname()[1]
         bound = replace(reach, address=f"{host}:{port}")
-        site = Site(coordinator, catalogue, access, Sessions.open(access.folder, access.tokens))
+        sessions = Sessions.open(access.folder, access.tokens)
+        site = Site(coordinator, catalogue, access, sessions, open_scraping(access))
         identity = None if reach.is_local else ServerIdentity(access.authority, reach.certified_hosts)
+        tell_certificates(coordinator, access, identity)
         server = _Server(
             uvicorn.Config(
                 make_app(site),

@@ -32,12 +32,14 @@ class Site:
         catalogue: Answers for models.
         access: Who may call.
         sessions: Who is logged in.
+        scrape_token: What the farm's Prometheus shows.
     """
 
     coordinator: Coordinator
     catalogue: ModelSource
     access: Access
     sessions: Sessions
+    scrape_token: str
 
 
 def site_of(connection: HTTPConnection) -> Site:
