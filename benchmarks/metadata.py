@@ -98,13 +98,11 @@ READERS: Mapping[str, Reader] = {
 
 def asked_for(spec: RenderSpec, model: str = MODEL) -> Mapping[str, str]:
     """Each of FIELDS as a tool should read it."""
-    from farm.diffusion.samplers import SAMPLERS as SOLVERS
-
     return {
         "prompt": spec.prompt,
         "negative_prompt": spec.negative_prompt,
         "steps": str(spec.steps),
-        "sampler": SOLVERS[spec.sampler].label,
+        "sampler": SAMPLERS[spec.sampler],
         "guidance_scale": str(spec.guidance_scale).removesuffix(".0"),
         "seed": str(spec.seed),
         "size": f"{spec.width}x{spec.height}",

@@ -14,16 +14,35 @@ SEED_LIMIT = 2**32
 """Seeds are 32-bit, as numpy's, Core ML's Swift pipeline's and AUTOMATIC1111's are."""
 
 
-# fmt: off
-SAMPLERS = (
-    "ddim", "euler", "euler-karras", "euler-exponential", "euler-ancestral", "heun", "heun-karras",
-    "heun-exponential", "dpmpp-2m", "dpmpp-2m-karras", "dpmpp-2m-exponential", "dpmpp-2m-sde", "dpmpp-2m-sde-karras",
-    "dpmpp-2m-sde-exponential", "dpmpp-2s-ancestral", "dpmpp-2s-ancestral-karras", "dpmpp-2s-ancestral-exponential",
-    "lms", "lms-karras", "lms-exponential", "pndm", "unipc", "unipc-karras", "unipc-exponential", "lcm",
-)
-# fmt: on
-"""Names of the diffusion solvers that a job can ask for; `farm.diffusion.samplers` holds each."""
-
+SAMPLERS: Mapping[str, str] = {
+    "ddim": "DDIM",
+    "euler": "Euler",
+    "euler-karras": "Euler Karras",
+    "euler-exponential": "Euler Exponential",
+    "euler-ancestral": "Euler a",
+    "heun": "Heun",
+    "heun-karras": "Heun Karras",
+    "heun-exponential": "Heun Exponential",
+    "dpmpp-2m": "DPM++ 2M",
+    "dpmpp-2m-karras": "DPM++ 2M Karras",
+    "dpmpp-2m-exponential": "DPM++ 2M Exponential",
+    "dpmpp-2m-sde": "DPM++ 2M SDE",
+    "dpmpp-2m-sde-karras": "DPM++ 2M SDE Karras",
+    "dpmpp-2m-sde-exponential": "DPM++ 2M SDE Exponential",
+    "dpmpp-2s-ancestral": "DPM++ 2S a",
+    "dpmpp-2s-ancestral-karras": "DPM++ 2S a Karras",
+    "dpmpp-2s-ancestral-exponential": "DPM++ 2S a Exponential",
+    "lms": "LMS",
+    "lms-karras": "LMS Karras",
+    "lms-exponential": "LMS Exponential",
+    "pndm": "PLMS",
+    "unipc": "UniPC",
+    "unipc-karras": "UniPC Karras",
+    "unipc-exponential": "UniPC Exponential",
+    "lcm": "LCM",
+}
+"""Names of the diffusion solvers that a job can ask for, and what AUTOMATIC1111's interface calls each, as other tools
+read it in PNG files and ask for it. `farm.diffusion.samplers` holds the solvers."""
 
 MAX_STEPS = 999
 """Denoising steps at most: one less than the noise levels of training."""

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.diffusion.samplers import SAMPLERS
-from farm.domain import AttentionVariant, ChipClass, ComputeUnit, Provenance, RenderSpec
+from farm.domain import SAMPLERS, AttentionVariant, ChipClass, ComputeUnit, Provenance, RenderSpec
 from farm.errors import ArtifactError
 
 PARAMETERS_KEY = "parameters"
@@ -101,7 +100,7 @@ def parameters_text(spec: RenderSpec, provenance: Provenance) -> str:
     """AUTOMATIC1111's generation parameters: prompt, negative prompt and a line of `name: value` pairs."""
     settings: dict[str, Any] = {
         "Steps": spec.steps,
-        "Sampler": SAMPLERS[spec.sampler].label if spec.sampler in SAMPLERS else spec.sampler,
+        "Sampler": SAMPLERS.get(spec.sampler, spec.sampler),
         "CFG scale": _shortest(spec.guidance_scale),
         "Seed": spec.seed,
         "Size": f"{spec.width}x{spec.height}",

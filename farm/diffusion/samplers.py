@@ -28,12 +28,10 @@ class Sampler:
     """A solver with the noise levels it is used at.
 
     Attributes:
-        label: The name that AUTOMATIC1111's interface gives it, for the text in PNG files.
         solve: The solver.
         schedule: Makes the noise levels for a model and a number of steps.
     """
 
-    label: str
     solve: Solver
     schedule: ScheduleMaker
 
@@ -235,27 +233,27 @@ _ADAMS_BASHFORTH: Mapping[int, Sequence[float]] = {
 """Weights of the latest slopes, newest first, by their number."""
 
 
-def _family(name: str, label: str, solve: Solver, convention: Convention) -> dict[str, Sampler]:
+def _family(name: str, solve: Solver, convention: Convention) -> dict[str, Sampler]:
     """A solver at each of the spacings that are in use with it."""
     return {
-        name: Sampler(label, solve, partial(linear, convention=convention)),
-        f"{name}-karras": Sampler(f"{label} Karras", solve, partial(karras, convention=convention)),
-        f"{name}-exponential": Sampler(f"{label} Exponential", solve, partial(exponential, convention=convention)),
+        name: Sampler(solve, partial(linear, convention=convention)),
+        f"{name}-karras": Sampler(solve, partial(karras, convention=convention)),
+        f"{name}-exponential": Sampler(solve, partial(exponential, convention=convention)),
     }
 
 
 SAMPLERS: Mapping[str, Sampler] = {
     # In this form DDIM without added noise is Euler's method (Song et al. 2020, arXiv:2010.02502, equation 14).
-    "ddim": Sampler("DDIM", euler, leading),
-    **_family("euler", "Euler", euler, Convention.K_DIFFUSION),
-    "euler-ancestral": Sampler("Euler a", euler_ancestral, partial(linear, convention=Convention.K_DIFFUSION)),
-    **_family("heun", "Heun", heun, Convention.K_DIFFUSION),
-    **_family("dpmpp-2m", "DPM++ 2M", dpmpp_2m, Convention.DPM_SOLVER),
-    **_family("dpmpp-2m-sde", "DPM++ 2M SDE", dpmpp_2m_sde, Convention.DPM_SOLVER),
-    **_family("dpmpp-2s-ancestral", "DPM++ 2S a", dpmpp_2s_ancestral, Convention.K_DIFFUSION),
-    **_family("lms", "LMS", lms, Convention.K_DIFFUSION),
-    "pndm": Sampler("PLMS", pndm, leading),
-    **_family("unipc", "UniPC", unipc, Convention.DPM_SOLVER),
-    "lcm": Sampler("LCM", lcm, distilled),
+    "ddim": Sampler(euler, leading),
+    **_family("euler", euler, Convention.K_DIFFUSION),
+    "euler-ancestral": Sampler(euler_ancestral, partial(linear, convention=Convention.K_DIFFUSION)),
+    **_family("heun", heun, Convention.K_DIFFUSION),
+    **_family("dpmpp-2m", dpmpp_2m, Convention.DPM_SOLVER),
+    **_family("dpmpp-2m-sde", dpmpp_2m_sde, Convention.DPM_SOLVER),
+    **_family("dpmpp-2s-ancestral", dpmpp_2s_ancestral, Convention.K_DIFFUSION),
+    **_family("lms", lms, Convention.K_DIFFUSION),
+    "pndm": Sampler(pndm, leading),
+    **_family("unipc", unipc, Convention.DPM_SOLVER),
+    "lcm": Sampler(lcm, distilled),
 }
 """Samplers by the name that jobs give: a solver, then how its noise levels are spaced if not as it usually is."""

@@ -193,10 +193,6 @@ def test_the_promised_samplers_are_all_there() -> None:
     assert set(promised.split()) <= set(SAMPLERS)
 
 
-def test_labels_are_as_unique_as_names() -> None:
-    assert len({sampler.label for sampler in SAMPLERS.values()}) == len(SAMPLERS)
-
-
 def test_lcm_says_that_it_knows_fifty_levels() -> None:
     with pytest.raises(PipelineError, match="51 steps"):
         SAMPLERS["lcm"].schedule(DiffusionConfig(), 51)
