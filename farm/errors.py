@@ -79,6 +79,12 @@ class ModelNotFoundError(FarmError):
     reason = "MODEL_NOT_FOUND"
 
 
+class TimeLimitError(FarmError):
+    """Somebody waited for images as long as they may, and they were not ready."""
+
+    reason = "TIME_LIMIT_EXCEEDED"
+
+
 class InfeasibleJobError(FarmError):
     """No worker that the farm knows can ever render the job."""
 

@@ -2,13 +2,13 @@
 
 import asyncio
 import bisect
-import hashlib
 from collections.abc import AsyncIterator, Sequence
 
 from google.protobuf.empty_pb2 import Empty
 
 from farm.api import codec
 from farm.api.caller import owner_only, submitter
+from farm.api.image_files import read_image_file
 from farm.api.interceptor import Context
 from farm.api.paging import AfterImage, AfterJob, page_size, read_token, write_token
 from farm.api.requests import MAX_ENTRIES
@@ -17,7 +17,7 @@ from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.submission import Submission
 from farm.coordinator.views import ImageView
 from farm.domain import ImageSpec, ImageState
-from farm.errors import ArtifactError, InvalidRequestError, JobNotFoundError, PermissionDeniedError
+from farm.errors import InvalidRequestError, JobNotFoundError, PermissionDeniedError
 from farm.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 
 CHUNK_BYTES = 64 * 1024
@@ -131,7 +131,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         self, request: job_service_pb2.DownloadImagesRequest, context: Context
     ) -> AsyncIterator[job_service_pb2.ImageChunk]:
         async for image in self._committed_images(request):
-            png = await asyncio.to_thread(self._read_artifact, image)
+            png = await asyncio.to_thread(read_image_file, self._coordinator, image)
             yield job_service_pb2.ImageChunk(image=codec.encode_image(image), data=png[:CHUNK_BYTES])
             for offset in range(CHUNK_BYTES, len(png), CHUNK_BYTES):
                 yield job_service_pb2.ImageChunk(data=png[offset : offset + CHUNK_BYTES], offset=offset)
@@ -156,27 +156,6 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         if owner is not None and (await self._coordinator.job(job_id)).submitter != owner:
             raise JobNotFoundError.of(job_id)
         return job_id
-
-    def _read_artifact(self, image: ImageView) -> bytes:
-        """The PNG's bytes. Checked before any of them is sent, so that nobody ever holds half of a wrong image."""
-        assert image.committed is not None
-        path = self._coordinator.artifact_path(image)
-        name = f"jobs/{image.job_id}/images/{image.index}"
-        try:
-            png = path.read_bytes()
-        except OSError as error:
-            raise ArtifactError(
-                f"The file of {name} cannot be read ({error.strerror}). The journal says it was committed, so somebody "
-                "removed or locked it: restore it, or render the image again.",
-                image=name,
-            ) from error
-        if hashlib.sha256(png).hexdigest() != image.committed.sha256:
-            raise ArtifactError(
-                f"The file of {name} is not the one that was committed: its hash differs, so it was changed or the "
-                "disk is failing. Restore it, or render the image again.",
-                image=name,
-            )
-        return png
 
 
 def _before_next(wanted: Sequence[int], after: int) -> int | None:

@@ -31,6 +31,7 @@ CODES: Mapping[type[errors.FarmError], grpc.StatusCode] = {
     errors.WorkerNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.InfeasibleJobError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.TimeLimitError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.ScenarioError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.WrongStateError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StaleAttemptError: grpc.StatusCode.ABORTED,

@@ -2,8 +2,8 @@
 
 import logging
 import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
 
 import msgspec
 from google.rpc import code_pb2
@@ -16,6 +16,8 @@ from farm.errors import FarmError, InvalidRequestError
 
 log = logging.getLogger(__name__)
 
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
 HTTP_STATUS: Mapping[int, int] = {
     code_pb2.INVALID_ARGUMENT: 400,
     code_pb2.FAILED_PRECONDITION: 409,
@@ -25,6 +27,7 @@ HTTP_STATUS: Mapping[int, int] = {
     code_pb2.ALREADY_EXISTS: 409,
     code_pb2.ABORTED: 409,
     code_pb2.RESOURCE_EXHAUSTED: 429,
+    code_pb2.DEADLINE_EXCEEDED: 504,
     code_pb2.DATA_LOSS: 500,
     code_pb2.INTERNAL: 500,
     code_pb2.UNAVAILABLE: 503,
@@ -72,6 +75,18 @@ async def farm_error(_: Request, error: Exception) -> Response:
     status = HTTP_STATUS.get(to_status(error).code, 500)
     violations = error.violations if isinstance(error, InvalidRequestError) else {}
     return json_answer({"error": {"reason": error.reason, "message": error.message, "violations": violations}}, status)
+
+
+def in_form(handler: Handler, answer_to: Callable[[FarmError], Response]) -> Handler:
+    """A handler whose errors are answered as another interface writes them."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except FarmError as error:
+            return answer_to(error)
+
+    return answer
 
 
 async def unexpected_error(request: Request, error: Exception) -> Response:

@@ -4,7 +4,7 @@ It is the gRPC API under another form: the same servicers, permissions, ownershi
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from google.protobuf import json_format
@@ -24,6 +24,8 @@ from farm.errors import FarmError
 from farm.v1 import job_pb2, job_service_pb2, model_service_pb2, worker_service_pb2
 from farm.web.answers import json_answer
 from farm.web.site import Site, allowed_caller, site_of
+
+T = TypeVar("T")
 
 MAX_BODY_BYTES = 4 << 20
 
@@ -90,23 +92,34 @@ async def submit(request: Request) -> Response:
     return json_answer(to_plain(job))
 
 
-async def body_of(request: Request) -> dict[str, Any]:
+async def body_of(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
     """The JSON object that a request brings.
 
     Raises:
-        InvalidRequestError: It brings none, or too much.
+        InvalidRequestError: It brings none, or more than `limit` bytes.
     """
     content = bytearray()
     async for part in request.stream():
         content += part
-        if len(content) > MAX_BODY_BYTES:
-            raise codec.invalid(
-                "body", f"has more than {MAX_BODY_BYTES >> 20} MB; send large batches with `farm submit`"
-            )
+        if len(content) > limit:
+            raise codec.invalid("body", f"has more than {limit >> 20} MB; send large batches with `farm submit`")
     try:
         return msgspec.json.decode(bytes(content) or b"{}", type=dict[str, Any])
     except msgspec.DecodeError as error:
         raise codec.invalid("body", f"is no JSON object ({error})") from None
+
+
+def converted(body: dict[str, Any], kind: type[T]) -> T:
+    """A JSON object as a struct of msgspec's.
+
+    Raises:
+        InvalidRequestError: It does not fit; names the field.
+    """
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise codec.invalid(path.rstrip("`") or "body", f"is not as it should be: {message}") from None
 
 
 def _parsed(plain: Any, message: Any) -> Any:

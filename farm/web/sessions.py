@@ -1,4 +1,4 @@
-"""Cookies that stand for a token: signed, so that they outlive a restart, and holding no secret of the token's."""
+"""What the server signs, so that it outlives a restart: cookies that stand for a token, and links to one image."""
 
 import hashlib
 import hmac
@@ -13,6 +13,7 @@ from farm.access.tokens import Token, Tokens
 from farm.errors import UnauthenticatedError
 
 SESSION_SECONDS = 30 * 86400.0
+LINK_SECONDS = 3600.0
 
 _KEY_FILE = "sessions.key"
 _KEY_BYTES = 32
@@ -62,6 +63,21 @@ class Sessions:
         if not hmac.compare_digest(signature.encode(), self._signature(claim).encode()) or self._now() >= int(expiry):
             raise UnauthenticatedError("This browser is not logged in any more. Log in with a token.")
         return self._tokens.current(token_id)
+
+    def link(self, path: str) -> str:
+        """`path` with what lets whoever holds the link read it for an hour, without a token."""
+        expiry = round(self._now() + LINK_SECONDS)
+        return f"{path}?expires={expiry}&signature={self._signature(f'{path}?{expiry}')}"
+
+    def check_link(self, path: str, expiry: str, signature: str) -> None:
+        """Makes sure that a link is one that `link` made.
+
+        Raises:
+            UnauthenticatedError: It is none of ours, or has expired.
+        """
+        right = hmac.compare_digest(signature.encode(), self._signature(f"{path}?{expiry}").encode())
+        if not right or self._now() >= int(expiry):
+            raise UnauthenticatedError("This link has expired or is none of the farm's. `farm pull` fetches the image.")
 
     def _signature(self, claim: str) -> str:
         return hmac.new(self._key, claim.encode(), hashlib.sha256).hexdigest()

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection, Request
 
@@ -12,6 +12,7 @@ from farm.api.model_service import ModelSource
 from farm.api.permissions import check_permission
 from farm.coordinator.coordinator import Coordinator
 from farm.errors import PermissionDeniedError, UnauthenticatedError
+from farm.web.desk import Desk
 from farm.web.sessions import Sessions
 
 COOKIE = "farm_session"
@@ -33,6 +34,7 @@ class Site:
         access: Who may call.
         sessions: Who is logged in.
         scrape_token: What the farm's Prometheus shows.
+        desk: What other tools wait for.
     """
 
     coordinator: Coordinator
@@ -40,6 +42,7 @@ class Site:
     access: Access
     sessions: Sessions
     scrape_token: str
+    desk: Desk = field(default_factory=Desk)
 
 
 def site_of(connection: HTTPConnection) -> Site:
