@@ -62,6 +62,7 @@ LIBRARIES: dict[str, set[str]] = {
     "ray": {"carrier.node_process", "coordinator.ray_driver"},
     "rich": {"cli"},
     "starlette": {"web"},
+    "textual": {"cli.terminal"},
     "uvicorn": {"web"},
 }
 """Libraries that only some rooms or modules know."""

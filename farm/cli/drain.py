@@ -4,7 +4,7 @@ import click
 
 from farm.cli.options import Door, farm_options, json_option
 from farm.cli.output import print_json, short_id
-from farm.v1 import worker_pb2
+from farm.cli.wording import worker_state_word
 
 
 @click.command(epilog="Example: farm drain studio-3 --now")
@@ -26,6 +26,5 @@ def drain(workers: tuple[str, ...], now: bool, undo: bool, door: Door, as_json: 
         print_json(drained)
         return
     for worker in drained:
-        state = worker_pb2.WorkerState.Name(worker.state).removeprefix("WORKER_STATE_").lower()
         rest = "; it still renders what it has" if worker.current_attempt and not undo else ""
-        click.echo(f"{short_id(worker.name)} is {state}{rest}")
+        click.echo(f"{short_id(worker.name)} is {worker_state_word(worker)}{rest}")

@@ -12,6 +12,7 @@ from farm.cli.options import Door, farm_options, json_option
 from farm.cli.outcome import describe_end, describe_failures, exit_code, state_word
 from farm.cli.output import console, count_images, local_time, print_json, print_table, short_id
 from farm.cli.progress import follow
+from farm.cli.wording import attempt_state_word
 from farm.client import Job
 from farm.domain import JobState
 from farm.output_folder import CONTACT_SHEET, check_output_folder
@@ -186,7 +187,7 @@ def _print_lost(attempts: Sequence[job_pb2.Attempt]) -> None:
                 str(attempt.number),
                 short_id(attempt.worker),
                 f"{attempt.first_index} to {attempt.first_index + attempt.image_count - 1}",
-                job_pb2.AttemptState.Name(attempt.state).removeprefix("ATTEMPT_STATE_").lower(),
+                attempt_state_word(attempt),
                 attempt.reason,
             )
             for attempt in attempts

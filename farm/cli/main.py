@@ -25,6 +25,7 @@ COMMANDS = {
     "jobs": ("farm.cli.jobs:jobs", "List jobs."),
     "watch": ("farm.cli.jobs:watch", "Follow a job to its end."),
     "pull": ("farm.cli.jobs:pull", "Fetch a job's images into a folder."),
+    "top": ("farm.cli.top:top", "Watch machines and jobs on one screen, and steer them."),
     "explain": ("farm.cli.jobs:explain", "Say why a job runs where it runs, or why it does not."),
     "cancel": ("farm.cli.jobs:cancel", "Stop jobs; what is rendered remains."),
     "pause": ("farm.cli.jobs:pause", "Start nothing new of jobs."),

@@ -11,7 +11,7 @@ import click
 from farm.api.address import DEFAULT_ADDRESS, DEFAULT_WEB_ADDRESS
 
 if TYPE_CHECKING:
-    from farm.client import Client
+    from farm.client import AsyncClient, Client
 
 T = TypeVar("T")
 
@@ -40,6 +40,12 @@ class Door:
         from farm.client import Client
 
         return Client(self.address, token=self.token, ca=self.ca)
+
+    def connect_async(self) -> "AsyncClient":
+        """The same for the event loop that runs now."""
+        from farm.client import AsyncClient
+
+        return AsyncClient(self.address, token=self.token, ca=self.ca)
 
 
 def farm_options(command: Callable[..., T]) -> Callable[..., T]:

@@ -4,12 +4,13 @@ from collections import Counter
 
 from farm.cli.output import count_images
 from farm.client import Job
+from farm.client.shared import KnownJob
 from farm.domain import ImageState, JobState
 
 SHOWN_ERRORS = 3
 
 
-def state_word(job: Job) -> str:
+def state_word(job: KnownJob) -> str:
     """A job's state in small letters, and why, if there is a why."""
     word, reason = job.state.value.lower(), job.message.reason
     if not reason or reason.startswith(word):

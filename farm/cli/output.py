@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from farm.api.plain import to_plain
 
@@ -36,10 +37,16 @@ def print_json(value: Message | Sequence[Message] | dict[str, Any]) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str) -> None:
     """Prints a table, or the sentence `nothing` if it has no rows."""
+    table = make_table(columns, rows)
+    console().print(table if table.row_count else nothing)
+
+
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table without lines; what stands in its cells is taken literally, whatever users called their things."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*row)
-    console().print(table if table.row_count else nothing)
+        table.add_row(*map(Text, row))
+    return table
 
 
 def local_time(stamp: Timestamp) -> str:

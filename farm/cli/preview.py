@@ -16,7 +16,7 @@ from farm.api.status import MAX_VIOLATIONS
 from farm.batch import Row
 from farm.cli.entries import PLACE, Batch, Source
 from farm.cli.output import print_json
-from farm.cli.progress import describe_remaining
+from farm.cli.progress import describe_end_time
 from farm.client import Client
 from farm.domain import JobState
 from farm.errors import BatchFileError, InvalidRequestError
@@ -156,10 +156,8 @@ def _print_job(job: job_pb2.Job, size: Size) -> None:
     click.echo(f"  images  {job.image_count:,} with {job.spec.model.removeprefix('models/')}, ", nl=False)
     click.echo(f"{defaults.width}x{defaults.height}")
     if job.HasField("eta"):
-        earliest, likely, latest = (
-            describe_remaining(_seconds(job, end)) for end in (job.eta.earliest, job.eta.likely, job.eta.latest)
-        )
-        click.echo(f"  time    about {likely} ({earliest} to {latest}), if the farm does nothing else")
+        remaining = describe_end_time(job.eta, since=job.create_time.ToNanoseconds() / 1e9)
+        click.echo(f"  time    about {remaining}, if the farm does nothing else")
     else:
         click.echo("  time    unknown yet: no worker that is here has rendered with this model")
     basis = (

@@ -100,6 +100,13 @@ def describe_remaining(seconds: float | None) -> str:
     return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
+def describe_end_time(eta: job_pb2.Eta, since: float) -> str:
+    """How long it takes to the end from a time (seconds since the epoch), and between what it probably lies."""
+    ends = (end.ToNanoseconds() / 1e9 for end in (eta.earliest, eta.likely, eta.latest))
+    earliest, likely, latest = (describe_remaining(max(0.0, end - since)) for end in ends)
+    return f"{likely} ({earliest} to {latest})"
+
+
 class _Display(Protocol):
     def show(self, tally: Tally, now: float) -> None: ...
 
@@ -139,7 +146,8 @@ class _Lines:
         failed = f", {tally.failed} failed" if tally.failed else ""
         self._console.print(
             f"{self._title}: {tally.done} of {count_images(tally.total)}{failed}, {describe_rate(tally.rate)}, "
-            f"{describe_remaining(tally.remaining_seconds(now))} left"
+            f"{describe_remaining(tally.remaining_seconds(now))} left",
+            markup=False,
         )
 
 
@@ -150,13 +158,13 @@ def _display(console: Console, title: str) -> Iterator[_Display]:
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[remaining]} left"),
-        TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         yield _Bar(progress, title)

@@ -9,7 +9,7 @@ from farm.cli.options import Door, farm_options, json_option
 from farm.cli.output import console, local_time, print_json, print_table, short_id
 from farm.cli.progress import describe_rate
 from farm.cli.token import Lifetime
-from farm.v1 import job_pb2, worker_pb2
+from farm.cli.wording import chip_class_word, worker_state_word
 
 
 @click.group(
@@ -37,9 +37,9 @@ def workers(context: click.Context, /, door: Door, as_json: bool) -> None:
         (
             (
                 short_id(worker.name),
-                worker_pb2.WorkerState.Name(worker.state).removeprefix("WORKER_STATE_").lower(),
+                worker_state_word(worker),
                 worker.chip,
-                job_pb2.ChipClass.Name(worker.chip_class).removeprefix("CHIP_CLASS_"),
+                chip_class_word(worker),
                 worker.runtime,
                 worker.current_attempt or "-",
                 describe_rate(worker.images_per_hour),
@@ -50,7 +50,7 @@ def workers(context: click.Context, /, door: Door, as_json: bool) -> None:
     )
     for worker in listed:
         if worker.reason:
-            console().print(f"{short_id(worker.name)}: {worker.reason}")
+            console().print(f"{short_id(worker.name)}: {worker.reason}", markup=False)
 
 
 @workers.command(epilog="Example: farm workers invite --expires 2d --name 'for the studio'")

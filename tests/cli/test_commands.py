@@ -279,3 +279,11 @@ def test_an_unexpected_error_is_told_as_a_bug_and_not_as_a_traceback(run: Run, m
     assert code == 1
     assert "ZeroDivisionError: surprise" in err
     assert "FARM_TRACEBACK=1" in err
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(run: Run) -> None:
+    """Rules out a table that is styled, or broken, by what somebody called a job."""
+    submitted(run, "-p", "a red circle", "--name", "[/b] [red]x")
+    code, out, _ = run("jobs")
+    assert code == 0
+    assert "[/b] [red]x" in out
