@@ -18,7 +18,7 @@ help: ## Show what can be made.
 demo: $(VENV)/.farm ## Start a farm on this machine, render the sample batch into out/demo/, stop it again.
 	@$(BIN)/farm demo
 
-test: $(VENV)/.test ## Run lint, strict types and all tests.
+test: $(VENV)/.test $(VENV)/.tools ## Run lint, strict types and all tests.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -61,6 +61,15 @@ $(BIN)/python:
 $(VENV)/.farm: pyproject.toml | $(BIN)/python
 	@echo "Installing the farm (about a minute the first time) ..."
 	@$(INSTALL) -e .
+	@touch $@
+
+# What tests of the page and of Prometheus' rules start. They are skipped, and say so, where it is not installed.
+$(VENV)/.tools: | $(BIN)/python
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+		&& ! { command -v chromium && command -v promtool; } > /dev/null; then \
+		echo "Installing Chromium and Prometheus for the tests ..."; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium prometheus; } > /dev/null \
+			|| echo "They could not be installed; tests that need them are skipped."; fi
 	@touch $@
 
 # torch is pinned and comes first, by pip: a plain `torch` on Linux takes gigabytes of CUDA libraries that nothing here uses.
