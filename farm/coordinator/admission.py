@@ -5,10 +5,11 @@ never possible.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 from farm.domain import MAX_STEPS, MAX_STEPS_OF, SAMPLERS, SEED_LIMIT, ImageSpec, JobSpec, Model
-from farm.errors import InfeasibleJobError
+from farm.errors import InfeasibleJobError, InvalidRequestError
 from farm.scheduler.fitting import missing
 from farm.scheduler.state import FarmState, kind_of, known_workers
 
@@ -20,6 +21,35 @@ PRIORITIES = range(-100, 101)
 
 MAX_LACKS = 3
 """Workers that are named at most when none can render a job."""
+
+
+class Models(Protocol):
+    """What knows the models: a catalogue."""
+
+    def models(self) -> Sequence[Model]:
+        """All of them."""
+
+    def get(self, name: str) -> Model:
+        """One of them. Raises `ModelNotFoundError` if there is none of that name."""
+
+
+def chosen_model(models: Models, name: str) -> Model:
+    """The model of that name; an empty one stands for the only one there is. Reads folders.
+
+    Raises:
+        ModelNotFoundError: There is none of that name.
+        InvalidRequestError: None is named, and there is not exactly one.
+    """
+    if name:
+        return models.get(name)
+    there = models.models()
+    if len(there) != 1:
+        known = ", ".join(model.name for model in there) or "none; add one first"
+        raise InvalidRequestError(
+            f"The job names no model, and there is not exactly one to choose. There are: {known}.",
+            {"spec.model": f"is missing; known are {known}"},
+        )
+    return there[0]
 
 
 def image_violations(spec: ImageSpec, model: Model, defaults: ImageSpec = NOTHING_SAID) -> Iterator[tuple[str, str]]:

@@ -9,26 +9,27 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 from farm.coordinator import chronicle, viewer
-from farm.coordinator.admission import PRIORITIES, job_violations
+from farm.coordinator.admission import PRIORITIES, Models, chosen_model, job_violations
 from farm.coordinator.bulletin import Bulletin
 from farm.coordinator.clock import Clock
 from farm.coordinator.disk_guard import DiskGuard
 from farm.coordinator.dispatcher import Dispatcher
 from farm.coordinator.engine import Engine
+from farm.coordinator.gallery import Gallery
 from farm.coordinator.journal_reader import JobRow
 from farm.coordinator.learned import Keeper
-from farm.coordinator.loop import Change, Loop
+from farm.coordinator.loop import Change, Loop, Observer
 from farm.coordinator.metering import Metering
 from farm.coordinator.prewarming import Prewarming
 from farm.coordinator.recovery import recover, reopened
 from farm.coordinator.storage import Storage
 from farm.coordinator.submission import Request, Submission
-from farm.coordinator.views import Explanation, ImageView, JobView, WatchEvent, WorkerView
+from farm.coordinator.views import Explanation, FarmView, ImageView, JobView, WatchEvent, WorkerView
 from farm.coordinator.watch import watch
-from farm.domain import SEED_LIMIT, ImageSpec, ImageState, JobSpec, JobState, Model
+from farm.domain import SEED_LIMIT, ImageSpec, ImageState, JobSpec, JobState
 from farm.errors import (
     DiskFullError,
     ImageNotFoundError,
@@ -51,16 +52,6 @@ PAGE = 500
 FINAL_STATES = frozenset(state for state in JobState if state.is_final)
 
 
-class Models(Protocol):
-    """What knows the models: a catalogue."""
-
-    def models(self) -> Sequence[Model]:
-        """All of them."""
-
-    def get(self, name: str) -> Model:
-        """One of them. Raises `ModelNotFoundError` if there is none of that name."""
-
-
 class Coordinator:
     """Takes jobs, has them rendered, and answers for them. Made by `open`; used on one event loop."""
 
@@ -77,6 +68,8 @@ class Coordinator:
         self._keeper = Keeper(loop, storage)
         self._metering = metering
         self.meters = metering.meters
+        self.gallery = Gallery(storage, self._spec_of)
+        """All committed images, as lists."""
         loop.observe(chronicle.observe)
         loop.observe(metering.observe)
         loop.observe(self._bulletin.publish)
@@ -159,7 +152,7 @@ class Coordinator:
         """
         if (shortage := self._disk.shortage()) is not None:
             raise DiskFullError(shortage)
-        model = await self._model(spec.model)
+        model = await asyncio.to_thread(chosen_model, self._models, spec.model)
         spec = replace(spec, model=model.name)
         wrong = dict(job_violations(spec, model))
         if wrong:
@@ -181,18 +174,6 @@ class Coordinator:
             entry_count=entry_count,
         )
         return await Submission.open(request, model, self._loop, self._storage, self._arriving)
-
-    async def _model(self, name: str) -> Model:
-        if name:
-            return await asyncio.to_thread(self._models.get, name)
-        models = await asyncio.to_thread(self._models.models)
-        if len(models) != 1:
-            known = ", ".join(model.name for model in models) or "none; add one first"
-            raise InvalidRequestError(
-                f"The job names no model, and there is not exactly one to choose. There are: {known}.",
-                {"spec.model": f"is missing; known are {known}"},
-            )
-        return models[0]
 
     # Looking
 
@@ -296,6 +277,19 @@ class Coordinator:
             f'No worker "{worker_id}" has joined. `farm workers` lists those that have.', worker=worker_id
         )
 
+    async def farm(self, job_limit: int) -> FarmView:
+        """Workers, live jobs (`job_limit` at most) and what is being rendered, all of one moment."""
+        async with self._loop.reading() as (state, _):
+            return viewer.farm_view(state, self._loop.now(), job_limit)
+
+    def observe(self, observer: Observer) -> None:
+        """Has `observer` told, after each turn of the loop, what happened in it."""
+        self._loop.observe(observer)
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock that stamps events."""
+        return self._loop.now()
+
     async def explain(self, job_id: str) -> Explanation:
         """Why a job runs, or does not run, on each worker, and what was lost. Raises `JobNotFoundError`."""
         async with self._loop.reading() as (state, _):
@@ -373,6 +367,7 @@ class Coordinator:
             if row.state is None:
                 raise WrongStateError(f"Job {job_id} has not ended. Cancel it first.", job=job_id)
             await self._storage.write(self._storage.journal.delete_job, job_id)
+            self.gallery.forget()
             await asyncio.to_thread(self._storage.artifacts.remove_job, job_id)
 
     async def drain_worker(self, worker_id: str, *, now: bool) -> WorkerView:
@@ -390,6 +385,9 @@ class Coordinator:
     async def prewarm_model(self, name: str, worker_ids: Sequence[str]) -> list[str]:
         """Has workers load a model ahead, as `Prewarming.order` says. Raises `ModelNotFoundError`, too."""
         return await self._prewarming.order(await asyncio.to_thread(self._models.get, name), worker_ids)
+
+    async def _spec_of(self, job_id: str) -> JobSpec:
+        return (await self._row(job_id)).spec
 
     async def _row(self, job_id: str) -> JobRow:
         row = await self._storage.read(self._storage.reader.job, job_id)

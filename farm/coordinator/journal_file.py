@@ -49,6 +49,9 @@ MIGRATIONS = (
     """
     CREATE TABLE kept (name TEXT PRIMARY KEY, body BLOB NOT NULL);
     """,
+    """
+    CREATE INDEX commits_in_order ON results (sequence) WHERE state = 'SUCCEEDED';
+    """,
 )
 """Scripts that take a journal from each schema version to the next; the version is their count (`user_version`)."""
 

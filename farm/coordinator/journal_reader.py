@@ -1,12 +1,15 @@
 """Reads the journal, on a thread of its own beside the one that writes."""
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from farm.coordinator.journal_file import Connection, decode_spec
+from farm.coordinator.views import ImageFilter
 from farm.domain import ImageSpec, ImageState, JobSpec, JobState
 from farm.scheduler import events as ev
 from farm.scheduler.trouble import Loss
@@ -178,6 +181,46 @@ class JournalReader:
         )
         return {index: (number, sha256) for index, number, sha256 in rows}
 
+    def commits(self, wanted: ImageFilter, after: int) -> "array[int]":
+        """Sequences of the commits that a filter lets through and that came after sequence `after`, in their order."""
+        conditions = {
+            "jobs.submitter = ?": wanted.submitter,
+            "results.job_id = ?": wanted.job_id,
+            "json_extract(body, '$.worker_id') = ?": wanted.worker_id,
+            "json_extract(body, '$.provenance.model') = ?": wanted.model,
+            "json_extract(body, '$.provenance.chip_class') = ?": wanted.chip_class and wanted.chip_class.value,
+            _PROMPT_HOLDS: wanted.text and wanted.text.lower(),
+        }
+        chosen = {condition: value for condition, value in conditions.items() if value is not None}
+        tables = "results"
+        tables += " JOIN jobs USING (job_id)" if wanted.submitter is not None or wanted.text is not None else ""
+        tables += " JOIN entries USING (job_id, idx)" if wanted.text is not None else ""
+        where = " AND ".join(("results.state = 'SUCCEEDED'", "sequence > ?", *chosen))
+        rows = self._sql.execute(
+            f"SELECT sequence FROM {tables} WHERE {where} ORDER BY sequence",  # noqa: S608 - no value is put in
+            (after, *chosen.values()),
+        )
+        return array("q", (sequence for (sequence,) in rows))
+
+    def committed_at(self, sequences: Sequence[int]) -> list[tuple[str, ImageRow]]:
+        """The images that were committed by these events, each with its job; what was deleted since is left out."""
+        marks = ", ".join("?" * len(sequences))
+        rows = self._sql.execute(
+            f"""
+            SELECT job_id, results.idx, spec, state, body, sequence FROM results JOIN entries USING (job_id, idx)
+            WHERE state = 'SUCCEEDED' AND sequence IN ({marks})
+            """,  # noqa: S608 - only question marks are put in
+            tuple(sequences),
+        )
+        return [(job_id, _image_row(row)) for job_id, *row in rows]
+
+    def last_commits(self, limit: int) -> list[ev.ImageCommitted]:
+        """The newest commits, the oldest of them first."""
+        rows = self._sql.execute(
+            "SELECT body FROM results WHERE state = 'SUCCEEDED' ORDER BY sequence DESC LIMIT ?", (limit,)
+        )
+        return [msgspec.json.decode(body, type=ev.ImageCommitted) for (body,) in rows][::-1]
+
     def request(self, request_id: str) -> RequestRow | None:
         """The submission that was accepted under this id."""
         row = self._sql.execute("SELECT job_id, digest FROM requests WHERE request_id = ?", (request_id,)).fetchone()
@@ -187,6 +230,11 @@ class JournalReader:
 _JOB_COLUMNS = (
     "job_id, submitter, spec, priority, image_count, create_time, state, reason, succeeded_count, failed_count, "
     "start_time, end_time, next_attempt_number, losses"
+)
+
+
+_PROMPT_HOLDS = (
+    "instr(lower(coalesce(json_extract(entries.spec, '$.prompt'), json_extract(jobs.spec, '$.defaults.prompt'))), ?)"
 )
 
 
@@ -204,7 +252,7 @@ def _job_row(row: tuple[object, ...]) -> JobRow:
     )
 
 
-def _image_row(row: tuple[int, str, str | None, str, int]) -> ImageRow:
+def _image_row(row: Sequence[Any]) -> ImageRow:
     index, spec, state, body, sequence = row
     kinds = {"SUCCEEDED": ev.ImageCommitted, "FAILED": ev.ImageFailed}
     result = msgspec.json.decode(body, type=kinds[state]) if state else None

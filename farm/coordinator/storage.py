@@ -52,6 +52,8 @@ class Storage:
         self.artifacts = ArtifactStore(folder / "images")
         self.writer_thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
+        self.browser = JournalReader(folder / "journal.sqlite3")
+        self._browser_thread = ThreadPoolExecutor(1, thread_name_prefix="journal-browser")
 
     async def write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a method of `journal` on the thread that writes."""
@@ -62,6 +64,11 @@ class Storage:
         """Runs a method of `reader` on the thread that reads."""
         assert not kwargs, "the executor passes positional arguments only"
         return await asyncio.get_running_loop().run_in_executor(self._reader_thread, function, *args)
+
+    async def browse(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a method of `browser` on a thread of its own, since what takes long must not hold the farm up."""
+        assert not kwargs, "the executor passes positional arguments only"
+        return await asyncio.get_running_loop().run_in_executor(self._browser_thread, function, *args)
 
     def tidy(self) -> None:
         """Removes what a crash has left half-done: submissions that never arrived, files that no commit names."""
@@ -79,7 +86,9 @@ class Storage:
         """Finishes what is being written and lets another coordinator in."""
         self.writer_thread.shutdown()
         self._reader_thread.shutdown()
+        self._browser_thread.shutdown()
         self.artifacts.close()
         self.reader.close()
+        self.browser.close()
         self.journal.close()
         self._lock.release()

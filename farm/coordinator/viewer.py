@@ -5,6 +5,7 @@ from farm.coordinator.views import (
     AttemptView,
     Committed,
     Explanation,
+    FarmView,
     ImageView,
     JobView,
     ProgressView,
@@ -206,6 +207,23 @@ def worker_view(worker: Worker) -> WorkerView | None:
         current_attempt=(current.job_id, current.number) if current else None,
         images_per_hour=3600 / worker.image_seconds if worker.image_seconds else 0.0,
         last_seen_time=worker.last_seen,
+    )
+
+
+def farm_view(state: FarmState, now: float, limit: int) -> FarmView:
+    """The farm, with `limit` jobs at most."""
+    workers = (worker_view(worker) for worker in state.workers.values())
+    jobs = sorted(state.jobs.values(), key=lambda job: (not job.attempts, -job.create_time))
+    current = {
+        worker.worker_id: state.jobs[key.job_id].attempts[key.number]
+        for worker in state.workers.values()
+        for key in worker.attempts[:1]
+    }
+    return FarmView(
+        workers=tuple(view for view in workers if view is not None),
+        jobs=tuple(live_job_view(state, job, now) for job in jobs[:limit]),
+        live_count=len(jobs),
+        rendering={worker_id: progress_view(attempt) for worker_id, attempt in current.items()},
     )
 
 

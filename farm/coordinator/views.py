@@ -3,9 +3,20 @@
 Times are seconds since the Unix epoch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from farm.domain import AttemptState, ImageState, JobSpec, JobState, Provenance, RenderSpec, WorkerFacts, WorkerState
+from farm.domain import (
+    AttemptState,
+    ChipClass,
+    ImageState,
+    JobSpec,
+    JobState,
+    Provenance,
+    RenderSpec,
+    WorkerFacts,
+    WorkerState,
+)
 from farm.reports import Stage
 from farm.scheduler import forecast
 
@@ -161,6 +172,44 @@ class WorkerView:
     current_attempt: tuple[str, int] | None
     images_per_hour: float
     last_seen_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class FarmView:
+    """The farm at one moment.
+
+    Attributes:
+        workers: Those that ever joined since this coordinator started.
+        jobs: Those that have not ended: running ones first, then the newest; not all if there are very many.
+        live_count: How many have not ended.
+        rendering: What each worker that renders is doing, by worker.
+    """
+
+    workers: tuple[WorkerView, ...]
+    jobs: tuple[JobView, ...]
+    live_count: int
+    rendering: Mapping[str, ProgressView]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFilter:
+    """Which committed images are wanted; what is None does not restrict.
+
+    Attributes:
+        submitter: Whose.
+        job_id: Of which job.
+        worker_id: By which worker.
+        model: With which model.
+        chip_class: On which class of chip.
+        text: Words in a row that the prompt holds, in any case of letters.
+    """
+
+    submitter: str | None = None
+    job_id: str | None = None
+    worker_id: str | None = None
+    model: str | None = None
+    chip_class: ChipClass | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,12 @@ from farm.coordinator.coordinator import Coordinator
 from farm.errors import AddressError
 from farm.scratch import scratch_folder
 from farm.web.app import make_app
+from farm.web.history import History
+from farm.web.live import Live, Owners
 from farm.web.scraping import open_scraping, tell_certificates
 from farm.web.sessions import Sessions
 from farm.web.site import Site
+from farm.web.thumbnails import Thumbnails
 
 _GRACE_SECONDS = 1
 _BACKLOG = 512
@@ -46,9 +49,12 @@ class _Server(uvicorn.Server):
 class WebServer:
     """Serves a farm's page until it is stopped."""
 
-    def __init__(self, server: uvicorn.Server, serving: "asyncio.Task[None]", reach: Reach) -> None:
+    def __init__(
+        self, server: uvicorn.Server, site: Site, tasks: "tuple[asyncio.Task[None], asyncio.Task[None]]", reach: Reach
+    ) -> None:
         self._server = server
-        self._serving = serving
+        self._site = site
+        self._serving, self._painting = tasks
         self.reach = reach
         """Where it listens; the port is the real one where 0 was asked for."""
 
@@ -74,8 +80,19 @@ class WebServer:
         listener = _listen(reach)
         host, port = reach.address.rpartition(":")[0], listener.getsockname()[1]
         bound = replace(reach, address=f"{host}:{port}")
-        sessions = Sessions.open(access.folder, access.tokens)
-        site = Site(coordinator, catalogue, access, sessions, open_scraping(access))
+        history, owners = History(), Owners(coordinator)
+        site = Site(
+            coordinator=coordinator,
+            catalogue=catalogue,
+            access=access,
+            sessions=Sessions.open(access.folder, access.tokens),
+            scrape_token=open_scraping(access),
+            history=history,
+            owners=owners,
+            live=Live(coordinator, history, owners),
+            thumbnails=Thumbnails(),
+        )
+        await history.follow(coordinator)
         identity = None if reach.is_local else ServerIdentity(access.authority, reach.certified_hosts)
         tell_certificates(coordinator, access, identity)
         server = _Server(
@@ -91,14 +108,17 @@ class WebServer:
                 ssl_context_factory=None if identity is None else lambda *_: _context(identity),
             )
         )
-        serving = asyncio.create_task(server.serve([listener]))
+        tasks = asyncio.create_task(server.serve([listener])), asyncio.create_task(site.live.run())
         await server.listens.wait()
-        return cls(server, serving, bound)
+        return cls(server, site, tasks, bound)
 
     async def stop(self) -> None:
         """Takes no new requests, and ends those that are open soon."""
+        self._site.live.stop()
+        self._painting.cancel()
         self._server.should_exit = True
         await self._serving
+        self._site.thumbnails.close()
 
 
 def _listen(reach: Reach) -> socket.socket:

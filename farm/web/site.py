@@ -13,7 +13,10 @@ from farm.api.permissions import check_permission
 from farm.coordinator.coordinator import Coordinator
 from farm.errors import PermissionDeniedError, UnauthenticatedError
 from farm.web.desk import Desk
+from farm.web.history import History
+from farm.web.live import Live, Owners
 from farm.web.sessions import Sessions
+from farm.web.thumbnails import Thumbnails
 
 COOKIE = "farm_session"
 
@@ -34,6 +37,10 @@ class Site:
         access: Who may call.
         sessions: Who is logged in.
         scrape_token: What the farm's Prometheus shows.
+        history: What the farm did lately.
+        owners: Whose jobs are whose.
+        live: The page's live view.
+        thumbnails: Small pictures.
         desk: What other tools wait for.
     """
 
@@ -42,6 +49,10 @@ class Site:
     access: Access
     sessions: Sessions
     scrape_token: str
+    history: History
+    owners: Owners
+    live: Live
+    thumbnails: Thumbnails
     desk: Desk = field(default_factory=Desk)
 
 
