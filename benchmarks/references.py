@@ -98,7 +98,18 @@ def make_scheduler(reference: Reference, config: DiffusionConfig) -> Any:
         beta_schedule=config.beta_schedule,
         prediction_type=config.prediction_type if config.prediction_type in reference.predictions else "epsilon",
         **reference.settings,
+        **({"timestep_spacing": "trailing"} if config.timestep_spacing == "trailing" else {}),
     )
+
+
+def quiet() -> None:
+    """Keeps what diffusers and transformers would say off the screen."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
 
 
 def predict_as(
@@ -120,11 +131,8 @@ class DiffusersPipeline:
     def __init__(self, checkpoint: Path = CHECKPOINT) -> None:
         import diffusers
         import torch
-        import transformers
 
-        for library in (diffusers, transformers):
-            library.utils.logging.set_verbosity_error()
-            library.utils.logging.disable_progress_bar()
+        quiet()
         self._pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
             checkpoint, dtype=torch.float32, safety_checker=None
         )

@@ -50,6 +50,9 @@ MAX_STEPS = 999
 MAX_STEPS_OF = {"lcm": 50}
 """Samplers that take fewer steps: consistency models were distilled for so many."""
 
+DEFAULT_STRENGTH = 0.8
+"""How far an image leaves its `init_image` where nobody says; diffusers' default."""
+
 
 class JobState(enum.Enum):
     """Life of a job."""
@@ -200,6 +203,14 @@ class RenderSpec:
     strength: float | None = None
     init_image: bytes | None = None
 
+    @property
+    def step_count(self) -> int:
+        """Steps that are done: of an image that starts from a picture, as many of the last ones as `strength` says."""
+        if self.init_image is None:
+            return self.steps
+        strength = DEFAULT_STRENGTH if self.strength is None else self.strength
+        return max(1, min(self.steps, int(self.steps * strength)))
+
 
 def resolve(entry: ImageSpec, defaults: ImageSpec, index: int) -> RenderSpec:
     """Fills what `entry` leaves open from its job's defaults.
@@ -220,6 +231,8 @@ def resolve(entry: ImageSpec, defaults: ImageSpec, index: int) -> RenderSpec:
     values: dict[str, Any] = {name: getattr(merged, name) for name in RenderSpec.__slots__}
     values["seed"] = entry.seed if entry.seed is not None else ((defaults.seed or 0) + index) % SEED_LIMIT
     values["negative_prompt"] = merged.negative_prompt or ""
+    if merged.init_image is not None and merged.strength is None:
+        values["strength"] = DEFAULT_STRENGTH
     missing = [name for name, value in values.items() if value is None and name not in ("strength", "init_image")]
     if missing:
         raise ValueError(f"image {index} has no {', '.join(missing)}")
@@ -271,7 +284,14 @@ class DiffusionConfig:
         beta_schedule: How the variances between run: linearly, or linearly in their square root ("scaled_linear").
         train_steps: Noise levels in training.
         steps_offset: Added to each step's training index by solvers with "leading" spacing; 1 for Stable Diffusion.
-        pad_token: What the tokenizer pads a short prompt with.
+        timestep_spacing: Where a render's steps lie in training: where its sampler usually puts them, or at the noisy
+            end of each of as many equal parts ("trailing"), as models that were distilled to a few steps want it.
+        pad_token: What a short prompt is padded with for the first text encoder. "<|endoftext|>" for SD 1.x and SDXL,
+            "!" for SD 2.x.
+        pad_token_2: The same for the second text encoder, if there is one.
+        force_zeros_for_empty_prompt: Whether an empty negative prompt means hidden states of zeros rather than those of
+            an empty text, as for the SDXL base model.
+        refiner_start: Part of the noise levels, from 0 to 1, after which the refiner takes over, if there is one.
     """
 
     scaling_factor: float = 0.18215
@@ -281,7 +301,11 @@ class DiffusionConfig:
     beta_schedule: Literal["linear", "scaled_linear"] = "scaled_linear"
     train_steps: int = 1000
     steps_offset: int = 1
+    timestep_spacing: Literal["usual", "trailing"] = "usual"
     pad_token: str = "<|endoftext|>"  # noqa: S105 - CLIP's end-of-text token, not a secret
+    pad_token_2: str = "!"  # noqa: S105 - what OpenCLIP pads with
+    force_zeros_for_empty_prompt: bool = False
+    refiner_start: float = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +320,8 @@ class ModelVariant:
         height: Height in pixels of the images it makes.
         precision: How its UNet's weights are stored: "float16", "float32", "palettized-6", "quantized-8", ...
         size_bytes: Bytes of its packages on disk.
-        components: Folder of each package by component: text_encoder, unet, vae_decoder, vae_encoder, ... Where a UNet
-            comes in two halves, they are unet_chunk1 and unet_chunk2, and there is no unet.
+        components: Folder of each package by component: text_encoder, text_encoder_2, unet, refiner, vae_decoder, ...
+            Where a UNet comes in two halves, they are unet_chunk1 and unet_chunk2, and there is no unet.
         tokenizer: Folder that holds vocab.json and merges.txt.
         config: What the packages do not say of themselves.
         functions: Name of the function that is meant, by component, where a package's default one is not.

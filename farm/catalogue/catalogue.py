@@ -184,9 +184,12 @@ class Catalogue:
     ) -> str:
         """Covers all that decides pixels: packages, tokenizer, and the numbers that the packages do not hold.
 
-        A package counts under its component's name, so that renaming a model's folder or files changes nothing.
+        A package counts under its component's name, so that renaming a model's folder or files changes nothing. A
+        number that is as usual counts as if it were not there, so that later versions may know of more of them.
         """
-        whole = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+        usual = asdict(DiffusionConfig())
+        unusual = {name: value for name, value in asdict(config).items() if value != usual[name]}
+        whole = hashlib.sha256(json.dumps(unusual, sort_keys=True).encode())
         files = [(f"tokenizer/{file}", tokenizer / file) for file in TOKENIZER_FILES]
         for component, package in sorted(components.items()):
             if component == "safety_checker":

@@ -9,6 +9,9 @@
     [config]        # fields of domain.DiffusionConfig
     scaling_factor = 0.18215
 
+    [checks]        # how far each package lay from its checkpoint when it was converted, relative L2
+    original_unet = 0.0004
+
     [[variants]]    # only for folders in no known layout: every form of the model, with its packages
     attention = "SPLIT_EINSUM"
     tokenizer = "bpe"
@@ -38,6 +41,7 @@ _ROOT_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "description": str,
     "defaults": dict,
     "config": dict,
+    "checks": dict,
     "variants": list,
 }
 _DEFAULT_TYPES: Mapping[str, type | tuple[type, ...]] = {
@@ -56,7 +60,11 @@ _CONFIG_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "beta_schedule": str,
     "train_steps": int,
     "steps_offset": int,
+    "timestep_spacing": str,
     "pad_token": str,
+    "pad_token_2": str,
+    "force_zeros_for_empty_prompt": bool,
+    "refiner_start": _NUMBER,
 }
 _VARIANT_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "attention": str,
@@ -66,8 +74,10 @@ _VARIANT_TYPES: Mapping[str, type | tuple[type, ...]] = {
 }
 _CHOICES = {
     "attention": tuple(variant.value for variant in AttentionVariant),
-    "prediction_type": get_args(DiffusionConfig.__annotations__["prediction_type"]),
-    "beta_schedule": get_args(DiffusionConfig.__annotations__["beta_schedule"]),
+    **{
+        name: get_args(DiffusionConfig.__annotations__[name])
+        for name in ("prediction_type", "beta_schedule", "timestep_spacing")
+    },
 }
 
 
@@ -98,6 +108,8 @@ class Manifest:
         defaults: What an image takes where neither it nor its job says anything. Width and height may be left to the
             packages.
         config: What the packages do not say of themselves.
+        checks: How far each package's outputs lay from its checkpoint's when it was converted (relative L2 distance),
+            by form of attention and component; empty where nobody measured.
         variants: Its forms; empty where the layout of the folder shows them.
     """
 
@@ -105,6 +117,7 @@ class Manifest:
     description: str = ""
     defaults: ImageSpec = field(default_factory=lambda: STABLE_DIFFUSION_DEFAULTS)
     config: DiffusionConfig = field(default_factory=DiffusionConfig)
+    checks: Mapping[str, float] = field(default_factory=dict)
     variants: tuple[VariantManifest, ...] = ()
 
 
@@ -131,6 +144,7 @@ def read_manifest(folder: Path, family: Manifest | None = None) -> Manifest:
     defaults, config, variants = root.pop("defaults", {}), root.pop("config", {}), root.pop("variants", [])
     if isinstance(defaults, dict) and isinstance(config, dict) and isinstance(variants, list):
         problems += _problems("defaults.", defaults, _DEFAULT_TYPES) + config_problems(config)
+        problems += _check_problems(root.get("checks", {}))
         problems += [problem for index, each in enumerate(variants) for problem in _variant_problems(index, each)]
     if problems:
         raise PackageError(f"{path} is not a model's manifest: {'; '.join(problems)}. Mend these keys or remove them")
@@ -171,6 +185,11 @@ def _variant_problems(index: int, table: object) -> list[str]:
     return problems
 
 
+def _check_problems(checks: object) -> list[str]:
+    table = checks if isinstance(checks, dict) else {}
+    return _problems("checks.", table, dict.fromkeys(table, _NUMBER))
+
+
 def config_problems(config: Mapping[str, Any]) -> list[str]:
     """What is wrong with values that are to become a `DiffusionConfig`, each in a few words."""
     return _problems("config.", config, _CONFIG_TYPES)
@@ -179,11 +198,12 @@ def config_problems(config: Mapping[str, Any]) -> list[str]:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes a manifest that `read_manifest` gives back."""
     values = asdict(manifest)
-    tables = {name: values.pop(name) for name in ("defaults", "config")}
+    tables = {name: values.pop(name) for name in ("defaults", "config", "checks")}
     variants = values.pop("variants")
     lines = _toml_lines(values)
     for name, table in tables.items():
-        lines += ["", f"[{name}]", *_toml_lines(table)]
+        if table:
+            lines += ["", f"[{name}]", *_toml_lines(table)]
     for variant in variants:
         lines += ["", "[[variants]]", *_toml_lines(variant)]
     (folder / FILE_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -205,7 +225,7 @@ def _problems(prefix: str, table: Mapping[str, Any], types: Mapping[str, type | 
     problems = [f"{prefix}{key} is not a key (known: {', '.join(types)})" for key in table if key not in types]
     for key in types.keys() & table.keys():
         value = table[key]
-        if not isinstance(value, types[key]) or isinstance(value, bool):
+        if not isinstance(value, types[key]) or (isinstance(value, bool) and types[key] is not bool):
             problems.append(f"{prefix}{key} = {value!r} is of the wrong type")
         elif key in _CHOICES and value not in _CHOICES[key]:
             problems.append(f"{prefix}{key} = {value!r} is not one of {', '.join(_CHOICES[key])}")

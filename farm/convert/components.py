@@ -1,25 +1,22 @@
 """The parts of a Stable Diffusion checkpoint under the names and tensor shapes of Apple's published packages.
 
 The contract is that of Apple's converter (ml-stable-diffusion, `torch2coreml.py`): what goes in and comes out of each
-component, and what it is called. Whoever renders with Apple's packages can render with these.
+component, and what it is called. Whoever renders with Apple's packages can render with these. `timestep_cond`, which
+Apple's converter does not know, has diffusers' name and shape.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from farm.convert.attention import with_attention
+from farm.convert.checkpoint import LATENT_CHANNELS, Checkpoint
 from farm.domain import AttentionVariant
-from farm.errors import ConversionError
 
 TOKENS = 77
-LATENT_CHANNELS = 4
-GUIDANCE_BATCH = 2
-"""The UNet takes the unconditional and the conditional half of guidance at once."""
 
 MASKED = -1e4
 """Added to the scores of tokens that must not be seen. Finite in float16, as in Apple's converter: an infinity turns
@@ -31,114 +28,99 @@ class Component:
     """A part of a model, ready to be traced.
 
     Attributes:
-        name: "text_encoder", "unet", "vae_decoder" or "vae_encoder".
+        name: "text_encoder", "text_encoder_2", "unet", "refiner", "vae_decoder" or "vae_encoder".
         module: Takes the inputs in order, returns the outputs in order.
         inputs: An example of each input by name. float16 examples are declared as float16 and fed as float32 to torch.
         outputs: Names of the outputs.
+        dtype: Precision that the package computes in, torch.float16 or torch.float32.
     """
 
     name: str
     module: nn.Module
     inputs: Mapping[str, Tensor]
     outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A diffusers folder in memory, in float32.
-
-    Attributes:
-        text_encoder: transformers' `CLIPTextModel`.
-        unet: diffusers' `UNet2DConditionModel`.
-        vae: diffusers' `AutoencoderKL`.
-    """
-
-    text_encoder: Any
-    unet: Any
-    vae: Any
+    dtype: torch.dtype = torch.float16
 
     @property
-    def latent_side(self) -> int:
-        """Height and width of the latents that it was trained on."""
-        side: int = self.unet.config.sample_size
-        return side
-
-    @property
-    def pixel_side(self) -> int:
-        """Height and width in pixels of the images that it was trained on."""
-        doublings: int = len(self.vae.config.block_out_channels) - 1
-        return self.latent_side << doublings
+    def depends_on_attention(self) -> bool:
+        """Whether forms of attention differ in it."""
+        return self.name in ("unet", "refiner")
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
-    """Reads a diffusers folder of a Stable Diffusion 1.x or 2.x model. Only safetensors are read: they run no code.
+def components(
+    checkpoint: Checkpoint,
+    attention: AttentionVariant,
+    *,
+    dtype: torch.dtype = torch.float16,
+    size: tuple[int, int] | None = None,
+    batch: int | None = None,
+) -> Iterator[Component]:
+    """All parts of a checkpoint with one form of attention.
 
-    Raises:
-        ConversionError: A part is missing or is not what its config says.
-    """
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel
-
-    options = {"use_safetensors": True, "local_files_only": True}
-    network_options = {**options, "torch_dtype": torch.float32, "low_cpu_mem_usage": False}
-    try:
-        checkpoint = Checkpoint(
-            text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, **options).eval(),
-            unet=UNet2DConditionModel.from_pretrained(folder / "unet", **network_options).eval(),
-            vae=AutoencoderKL.from_pretrained(folder / "vae", **network_options).eval(),
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConversionError(
-            f"{folder} cannot be read as a diffusers folder of Stable Diffusion 1.x or 2.x: {error} "
-            "It must hold text_encoder/, unet/ and vae/, each with config.json and .safetensors weights."
-        ) from error
-    config = checkpoint.unet.config
-    if config.in_channels != LATENT_CHANNELS or config.addition_embed_type is not None:
-        raise ConversionError(
-            f"{folder} holds a UNet with {config.in_channels} input channels and {config.addition_embed_type or 'no'} "
-            "additional conditions; only text-to-image models of Stable Diffusion 1.x and 2.x can be converted"
-        )
-    return checkpoint
-
-
-def components(checkpoint: Checkpoint, attention: AttentionVariant) -> tuple[Component, ...]:
-    """All parts of a checkpoint with one form of attention; sizes are those of the checkpoint's configs.
+    Args:
+        checkpoint: The model.
+        attention: Form of its UNets.
+        dtype: Precision to compute in. Autoencoders that overflow in float16, and say so, stay in float32.
+        size: Width and height of the images in pixels; what the model was trained on if None.
+        batch: Prompts that its UNets take at once: 2 for guidance, 1 without; if None, as the model needs it.
 
     Raises:
-        ConversionError: The UNet cannot be brought into that form.
+        ConversionError: A UNet cannot be brought into that form.
     """
-    side, pixels = checkpoint.latent_side, checkpoint.pixel_side
-    width = checkpoint.unet.config.cross_attention_dim
+    width, height = size or checkpoint.trained_size
+    latents = (LATENT_CHANNELS, height // checkpoint.latent_cell, width // checkpoint.latent_cell)
+    batch = batch or (1 if checkpoint.is_guidance_distilled else 2)
+    vae_dtype = torch.float32 if getattr(checkpoint.vae.config, "force_upcast", False) and checkpoint.is_xl else dtype
     generator = torch.Generator().manual_seed(0)
 
     def noise(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).half()
+        return torch.randn(shape, generator=generator)
 
-    tokens = torch.randint(0, checkpoint.text_encoder.config.vocab_size, (1, TOKENS), generator=generator)
-    return (
-        Component(
-            "text_encoder",
-            TextEncoder(checkpoint.text_encoder),
-            {"input_ids": tokens.float()},
-            ("last_hidden_state", "pooled_outputs"),
-        ),
-        Component(
-            "unet",
-            Unet(checkpoint.unet, attention),
-            {
-                "sample": noise(GUIDANCE_BATCH, LATENT_CHANNELS, side, side),
-                "timestep": torch.full((GUIDANCE_BATCH,), 500.0).half(),
-                "encoder_hidden_states": noise(GUIDANCE_BATCH, width, 1, TOKENS),
-            },
-            ("noise_pred",),
-        ),
-        Component("vae_decoder", VaeDecoder(checkpoint.vae), {"z": noise(1, LATENT_CHANNELS, side, side)}, ("image",)),
-        Component("vae_encoder", VaeEncoder(checkpoint.vae), {"x": noise(1, 3, pixels, pixels)}, ("latent",)),
-    )
+    for name, encoder in (("text_encoder", checkpoint.text_encoder), ("text_encoder_2", checkpoint.text_encoder_2)):
+        if encoder is not None:
+            tokens = torch.randint(0, encoder.config.vocab_size, (1, TOKENS), generator=generator)
+            module = PenultimateTextEncoder(encoder) if checkpoint.is_xl else TextEncoder(encoder)
+            yield Component(name, module, {"input_ids": tokens.float()}, module.outputs, dtype)
+    for name, unet in (("unet", checkpoint.unet), ("refiner", checkpoint.refiner)):
+        if unet is not None:
+            inputs = {
+                "sample": noise(batch, *latents),
+                "timestep": torch.full((batch,), 500.0),
+                "encoder_hidden_states": noise(batch, unet.config.cross_attention_dim, 1, TOKENS),
+                **{extra: noise(batch, count) for extra, count in _conditions(checkpoint, unet).items()},
+            }
+            if "time_ids" in inputs:
+                inputs["time_ids"] = inputs["time_ids"].abs().mul(100).round()
+            yield Component(
+                name, Unet(unet, attention, tuple(inputs)[3:]), _cast(inputs, dtype), ("noise_pred",), dtype
+            )
+    decoder_input, encoder_input = {"z": noise(1, *latents)}, {"x": noise(1, 3, height, width)}
+    yield Component("vae_decoder", VaeDecoder(checkpoint.vae), _cast(decoder_input, vae_dtype), ("image",), vae_dtype)
+    yield Component("vae_encoder", VaeEncoder(checkpoint.vae), _cast(encoder_input, vae_dtype), ("latent",), vae_dtype)
+
+
+def _conditions(checkpoint: Checkpoint, unet: Any) -> dict[str, int]:
+    """Inputs that a UNet has beside latents, step and prompt, and their channels."""
+    counts: dict[str, int] = {}
+    config = unet.config
+    if config.addition_embed_type == "text_time":
+        # The embeddings of all time ids and the pooled state are projected together.
+        pooled = checkpoint.text_encoder_2.config.projection_dim
+        counts["time_ids"] = (config.projection_class_embeddings_input_dim - pooled) // config.addition_time_embed_dim
+        counts["text_embeds"] = pooled
+    if config.time_cond_proj_dim is not None:
+        counts["timestep_cond"] = config.time_cond_proj_dim
+    return counts
+
+
+def _cast(inputs: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: example.to(dtype) for name, example in inputs.items()}
 
 
 class TextEncoder(nn.Module):
     """Token ids (1, 77), as floats, to hidden states (1, 77, C) and the pooled state (1, C)."""
+
+    outputs: tuple[str, ...] = ("last_hidden_state", "pooled_outputs")
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -152,24 +134,51 @@ class TextEncoder(nn.Module):
         return output.last_hidden_state, output.pooler_output
 
 
-class Unet(nn.Module):
-    """Latents (2, 4, h, w), step (2,) and hidden states (2, C, 1, 77) to the predicted noise (2, 4, h, w)."""
+class PenultimateTextEncoder(TextEncoder):
+    """The same for SDXL: the states before the last layer, and the pooled state, projected if the model does so."""
 
-    def __init__(self, model: nn.Module, attention: AttentionVariant) -> None:
+    outputs = ("hidden_embeds", "pooled_outputs")
+
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Encodes a prompt; each token sees itself and those before it."""
+        output = self.model(input_ids.long(), attention_mask=self.mask, output_hidden_states=True)
+        pooled = output.text_embeds if "text_embeds" in output else output.pooler_output
+        return output.hidden_states[-2], pooled
+
+
+class Unet(nn.Module):
+    """Latents (B, 4, h, w), step (B,) and hidden states (B, C, 1, 77) to the predicted noise (B, 4, h, w).
+
+    Args:
+        model: diffusers' `UNet2DConditionModel`.
+        attention: Form that its transformers take.
+        conditions: Names of the further inputs: time_ids (B, 6) or (B, 5), text_embeds (B, D), timestep_cond (B, E).
+    """
+
+    def __init__(self, model: nn.Module, attention: AttentionVariant, conditions: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.model = with_attention(model, attention)
         self.channels_first = attention is not AttentionVariant.ORIGINAL
+        self.conditions = conditions
 
-    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, *others: Tensor) -> Tensor:
         """Predicts the noise in the latents."""
         if not self.channels_first:
             encoder_hidden_states = encoder_hidden_states.squeeze(2).transpose(1, 2)
-        prediction: Tensor = self.model(sample, timestep, encoder_hidden_states, return_dict=False)[0]
+        told = dict(zip(self.conditions, others, strict=True))
+        prediction: Tensor = self.model(
+            sample,
+            timestep,
+            encoder_hidden_states,
+            timestep_cond=told.pop("timestep_cond", None),
+            added_cond_kwargs=told,
+            return_dict=False,
+        )[0]
         return prediction
 
 
 class VaeDecoder(nn.Module):
-    """Latents (1, 4, h, w), divided by the scaling factor, to an image (1, 3, 8h, 8w) in [-1, 1]."""
+    """Latents (1, 4, h, w), divided by the scaling factor, to an image (1, 3, H, W) in [-1, 1]."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -182,12 +191,16 @@ class VaeDecoder(nn.Module):
 
 
 class VaeEncoder(nn.Module):
-    """An image (1, 3, 8h, 8w) in [-1, 1] to its latents' mean and logarithmic variance (1, 8, h, w)."""
+    """An image (1, 3, H, W) in [-1, 1] to its latents' mean and logarithmic variance (1, 8, h, w).
+
+    A tiny autoencoder has no variance and gives latents (1, 4, h, w).
+    """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.encoder = model.encoder
-        self.project = model.quant_conv if model.quant_conv is not None else nn.Identity()
+        project = getattr(model, "quant_conv", None)
+        self.project = project if project is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Encodes an image."""

@@ -24,7 +24,7 @@ DATE_KEY = "com.github.apple.coremltools.conversion_date"
 
 
 def save_package(component: Component, path: Path) -> None:
-    """Converts a component to a float16 ML program for macOS 13 and later, and writes it to `path`.
+    """Converts a component to an ML program for macOS 13 and later, and writes it to `path`.
 
     Args:
         component: What to convert.
@@ -47,13 +47,30 @@ def save_package(component: Component, path: Path) -> None:
                 outputs=[ct.TensorType(name=name, dtype=np.float32) for name in component.outputs],
                 convert_to="mlprogram",
                 minimum_deployment_target=ct.target.macOS13,
-                compute_precision=ct.precision.FLOAT16,
+                compute_precision=ct.precision.FLOAT32
+                if component.dtype is torch.float32
+                else ct.transform.FP16ComputePrecision(op_selector=_keeps_its_meaning_in_float16),
                 skip_model_load=True,
             )
         shutil.rmtree(path, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         model.save(str(path))
         _make_reproducible(path)
+
+
+def _keeps_its_meaning_in_float16(operation: Any) -> bool:
+    """Whether an operation may be computed in float16: all but the sinusoidal embedding of steps and sizes.
+
+    Its angles go up to 1,000, where float16 is a quarter of a radian coarse.
+    """
+    return not _feeds_a_sinusoid(operation, depth=3)
+
+
+def _feeds_a_sinusoid(operation: Any, depth: int) -> bool:
+    if operation.op_type in ("sin", "cos"):
+        return True
+    readers = [reader for output in operation.outputs for reader in output.child_ops] if depth else []
+    return any(_feeds_a_sinusoid(reader, depth - 1) for reader in readers)
 
 
 def _make_reproducible(package: Path) -> None:

@@ -8,7 +8,7 @@ variance-preserving form, which DDIM and DPM-Solver are written in, are the same
 import enum
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,10 @@ class Schedule:
             return self.timesteps[self.sigmas.index(sigma)]
         return float(_timesteps(np.array([sigma]), self.training_sigmas)[0])
 
+    def last(self, steps: int) -> "Schedule":
+        """The same schedule begun late, so that only its last `steps` are left."""
+        return replace(self, sigmas=self.sigmas[-steps - 1 :], timesteps=self.timesteps[-steps:])
+
 
 class Convention(enum.Enum):
     """Two habits of solvers that diffusers keeps apart and on which pixels depend.
@@ -76,7 +80,10 @@ def linear(config: DiffusionConfig, steps: int, convention: Convention) -> Sched
     """Levels evenly spaced in training time, from the noisiest to none ("linspace" in diffusers)."""
     trained = training_sigmas(config)
     last = config.train_steps - 1
-    if convention is Convention.K_DIFFUSION:
+    timesteps: NDArray[np.number]
+    if config.timestep_spacing == "trailing":
+        timesteps = _trailing(config, steps)
+    elif convention is Convention.K_DIFFUSION:
         # Counted from the noisy end, so that a single step starts there; diffusers' own single step starts at 0.
         timesteps = np.linspace(last, 0, steps)
     else:
@@ -91,7 +98,9 @@ def leading(config: DiffusionConfig, steps: int) -> Schedule:
     `set_alpha_to_one` to false, and with it diffusers takes the ᾱ of training step 0 for the last step.
     """
     trained = training_sigmas(config)
-    timesteps = np.arange(steps)[::-1] * (config.train_steps // steps) + config.steps_offset
+    timesteps: NDArray[np.number] = np.arange(steps)[::-1] * (config.train_steps // steps) + config.steps_offset
+    if config.timestep_spacing == "trailing":
+        timesteps = _trailing(config, steps)
     return _schedule(trained[timesteps], timesteps, trained, Convention.DPM_SOLVER, final_sigma=float(trained[0]))
 
 
@@ -133,6 +142,12 @@ def distilled(config: DiffusionConfig, steps: int) -> Schedule:
     distilled_at = np.arange(_DISTILLED_STEPS, 0, -1) * (config.train_steps // _DISTILLED_STEPS) - 1
     timesteps = distilled_at[np.linspace(0, _DISTILLED_STEPS, steps, endpoint=False).astype(np.int64)]
     return _schedule(trained[timesteps], timesteps, trained, Convention.DPM_SOLVER)
+
+
+def _trailing(config: DiffusionConfig, steps: int) -> NDArray[np.int64]:
+    """The last training step of each of `steps` equal parts (Lin et al. 2023, arXiv:2305.08891, section 3.3)."""
+    ends = np.arange(config.train_steps, 0, -config.train_steps / steps)[:steps]
+    return ends.round().astype(np.int64) - 1
 
 
 def _timesteps(sigmas: Sigmas, trained: Sigmas) -> Sigmas:

@@ -69,6 +69,13 @@ def small_checkpoint(folder: Path) -> Path:
         ("vae", autoencoder),
     ):
         part.save_pretrained(folder / name)
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
     for name in ("tokenizer", "scheduler"):
         shutil.copytree(SHAPES_CHECKPOINT / name, folder / name)
     scheduler = folder / "scheduler" / "scheduler_config.json"

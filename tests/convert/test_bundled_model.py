@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from farm.catalogue import Catalogue
 from farm.convert.attention import SplitEinsumAttention
 from farm.convert.check import TOLERANCE, difference, relative_difference, verify
-from farm.convert.components import Checkpoint, components, load_checkpoint
+from farm.convert.checkpoint import Checkpoint, load_folder
+from farm.convert.components import components
 from farm.diffusion.pipeline import Pipeline
 from farm.domain import AttentionVariant, ComputeUnit, ModelVariant, RenderSpec
 from farm.errors import ConversionError
@@ -31,7 +32,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> dict[AttentionVariant,
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    return load_checkpoint(SHAPES_CHECKPOINT)
+    return load_folder(SHAPES_CHECKPOINT)
 
 
 @pytest.mark.parametrize("attention", [AttentionVariant.ORIGINAL, AttentionVariant.SPLIT_EINSUM])

@@ -70,7 +70,7 @@ def test_a_unet_with_whole_timesteps_is_told_rounded_ones() -> None:
     assert isinstance(model, TorchModel)
     whole = {**model.inputs, "timestep": TensorSpec("timestep", (2,), "int32")}
     unet = Unet(dataclasses.replace(model, inputs=whole, run=run))
-    unet.condition([np.zeros((77, 96), np.float32)])
+    unet.condition([{"encoder_hidden_states": np.zeros((77, 96), np.float32)}])
 
     unet.predict(np.zeros(unet.latent_shape, np.float32), 946.6)
 
@@ -90,7 +90,7 @@ NOISE = declared((), "noise_pred")
 @pytest.mark.parametrize(
     ("component", "inputs", "outputs", "complaint"),
     [
-        (Unet, SAMPLE | TIMESTEP | HIDDEN | declared((2, 6), "time_ids"), NOISE, "time_ids, timestep; this pipeline"),
+        (Unet, SAMPLE | TIMESTEP | HIDDEN | declared((2, 6), "class_labels"), NOISE, "class_labels, enc"),
         (Unet, SAMPLE | TIMESTEP, NOISE, "takes the inputs sample, timestep; this pipeline feeds encoder_hidden"),
         (Unet, SAMPLE | TIMESTEP | declared((2, 77), "encoder_hidden_states"), NOISE, r"\(2, 77\)"),
         (Unet, SAMPLE | TIMESTEP | declared((1, 96, 1, 77), "encoder_hidden_states"), NOISE, r"\(1, 96, 1, 77\)"),
@@ -111,7 +111,7 @@ def test_a_unet_that_predicts_a_variance_too_is_refused() -> None:
     import torch
 
     unet = Unet(TorchModel(SAMPLE | TIMESTEP | HIDDEN, NOISE, lambda **_feeds: [torch.zeros(2, 8, 8, 8)]))
-    unet.condition([np.zeros((77, 96), np.float32)])
+    unet.condition([{"encoder_hidden_states": np.zeros((77, 96), np.float32)}])
 
     with pytest.raises(PipelineError, match=r"gives noise_pred of \(2, 8, 8, 8\)"):
         unet.predict(np.zeros(unet.latent_shape, np.float32), 1.0)
@@ -122,7 +122,7 @@ def test_hidden_states_of_another_width_are_refused_with_both_shapes() -> None:
     unet = Unet(TorchModel(wide, NOISE, list))
 
     with pytest.raises(PipelineError, match=r"\(77, 96\), but the unet takes \(768, 1, 77\)"):
-        unet.condition([np.zeros((77, 96), np.float32)])
+        unet.condition([{"encoder_hidden_states": np.zeros((77, 96), np.float32)}])
 
 
 def test_a_text_encoder_that_gives_something_else_than_hidden_states_is_refused() -> None:

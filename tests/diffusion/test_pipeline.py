@@ -157,7 +157,8 @@ def test_a_long_negative_prompt_is_noted_only_if_it_was_used() -> None:
         ({"height": 72}, "64x72 is not the size"),
         ({"seed": -1}, "seed -1 is not from 0"),
         ({"seed": 2**32}, "seed 4294967296 is not from 0"),
-        ({"init_image": b"png", "strength": 0.5}, "image-to-image is not possible"),
+        ({"strength": 0.0}, "the strength is 0.0"),
+        ({"strength": 1.5}, "the strength is 1.5"),
     ],
 )
 def test_what_cannot_be_rendered_is_refused_at_once_with_the_reason(changes: dict[str, Any], complaint: str) -> None:

@@ -60,7 +60,7 @@ def test_labels_follow_the_picture_and_not_the_words(place: str, opposite: str) 
 @pytest.mark.slow
 def test_a_few_steps_of_training_learn_and_end_in_a_checkpoint_that_converts(tmp_path: Path) -> None:
     from farm.catalogue import Catalogue
-    from farm.convert.__main__ import main
+    from farm.cli.convert import convert
 
     lines: list[str] = []
     plan = Plan(
@@ -78,8 +78,8 @@ def test_a_few_steps_of_training_learn_and_end_in_a_checkpoint_that_converts(tmp
     assert len(losses) == 5
     assert all(later < earlier for earlier, later in itertools.pairwise(text_losses))
 
-    options = ["--name", "young", "--out", str(tmp_path / "models"), "--attention", "original"]
-    result = CliRunner().invoke(main, [str(tmp_path / "checkpoint"), *options])
+    options = ["--out", str(tmp_path / "models" / "young"), "--attention", "original"]
+    result = CliRunner().invoke(convert, [str(tmp_path / "checkpoint"), *options])
     assert result.exit_code == 0, result.output
     (model,) = Catalogue([tmp_path / "models"], tmp_path / "digests.json").models()
     assert (model.name, model.defaults.width) == ("young", 64)
