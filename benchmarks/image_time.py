@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.parity import PSNR_GOAL, SPEC, bundled_variant, psnr
+from benchmarks.parity import PSNR_GOAL, SPEC, bundled_variant
 from benchmarks.references import DiffusersPipeline
 from benchmarks.report import report
+from benchmarks.traces import psnr
 from farm.diffusion.noise import TorchRandomSource
 from farm.diffusion.pipeline import Pipeline
 from farm.domain import ComputeUnit, RenderSpec

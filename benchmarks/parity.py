@@ -4,21 +4,24 @@ Both render the same spec from the same seed: the farm from its packages, diffus
 converted from, in torch and float32. A sampler agrees if its latents stay within 1e-2 of diffusers' (relative L2) at
 every step and its pixels within 40 dB. So that a passed check means something, four broken pipelines are put to it as
 well, and it must refuse them.
+
+Small models of all architectures follow; see `benchmarks.architecture_parity`.
 """
 
 import argparse
 import dataclasses
-import math
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.architecture_parity import compare_all
+from benchmarks.architecture_parity import table as architecture_table
 from benchmarks.references import PREDICTIONS, REFERENCES, DiffusersPipeline, PredictionType, Trace, predict_as
 from benchmarks.report import report
+from benchmarks.traces import psnr
 from farm.catalogue.catalogue import BUNDLED, Catalogue
 from farm.diffusion.noise import Latents, TorchRandomSource
 from farm.diffusion.pipeline import Pipeline
@@ -86,12 +89,6 @@ def compare(found: Trace, wanted: Trace) -> Agreement:
         float(np.linalg.norm(x - y) / np.linalg.norm(y)) for x, y in zip(found.latents, wanted.latents, strict=True)
     ]
     return Agreement(max(errors), psnr(found.pixels, wanted.pixels))
-
-
-def psnr(found: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio of two pictures in dB; infinite where they are the same."""
-    mean_square = float(np.mean((found.astype(np.float64) - wanted) ** 2))
-    return math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
 
 
 Predict = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -214,8 +211,9 @@ def main() -> None:
         measured = f"latent error {refused.latent_error:.2g}, {refused.psnr:.1f} dB"
         report("parity", f"{fault} is refused", float(not refused.holds), "1 if refused", 1.0,
                compared_with=measured, smaller_is_better=False)  # fmt: skip
+    architectures = list(compare_all())
     if table_file:
-        table_file.write_text(_table(rows), encoding="utf-8")
+        table_file.write_text(_table(rows) + architecture_table(architectures), encoding="utf-8")
 
 
 def _report(case: str, worst: Agreement) -> None:

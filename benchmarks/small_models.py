@@ -130,7 +130,9 @@ def _fit_to_predict_noise(unet: Any, prediction_type: str) -> None:
     with torch.no_grad():
         for name, weight in unet.named_parameters():
             if "attn" in name:
-                weight.mul_(3)  # attention that prefers one place to another, as trained weights do
+                weight.mul_(2)  # attention that prefers one place to another, as trained weights do
+            elif "add_embedding" in name:
+                weight.mul_(3)  # sizes and scores count
     features: list[Any] = []
     targets: list[Any] = []
     hook = unet.conv_out.register_forward_pre_hook(lambda _module, given: features.append(given[0]))
@@ -176,6 +178,9 @@ def _give_contrast(pipeline: Any) -> None:
     first, last = (decoder.layers[0], decoder.layers[-1]) if is_tiny else (decoder.conv_in, decoder.conv_out)
     latents = torch.randn(4, 4, LATENT_SIDE, LATENT_SIDE) / pipeline.vae.config.scaling_factor
     with torch.no_grad():
+        for name, weight in decoder.named_parameters():
+            if "conv2" in name:
+                weight.mul_(5)  # what residual blocks add counts beside the latents, so the scale of these counts
         first.weight.div_(first(latents).std())
         last.weight.mul_(0.5 / pipeline.vae.decode(latents, return_dict=False)[0].std())
         # TAESD's decoder draws from 0 to 1, which is then brought to -1 to 1.

@@ -53,6 +53,12 @@ MAX_STEPS_OF = {"lcm": 50}
 DEFAULT_STRENGTH = 0.8
 """How far an image leaves its `init_image` where nobody says; diffusers' default."""
 
+MAX_INIT_IMAGE_BYTES = 4 * 1024 * 1024
+"""Of a picture to start from: enough for a PNG of 1024 x 1024 pixels. It travels with every image that uses it."""
+
+INIT_IMAGE_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+"""How the files begin that a picture to start from may be."""
+
 
 class JobState(enum.Enum):
     """Life of a job."""
@@ -206,10 +212,15 @@ class RenderSpec:
     @property
     def step_count(self) -> int:
         """Steps that are done: of an image that starts from a picture, as many of the last ones as `strength` says."""
-        if self.init_image is None:
-            return self.steps
-        strength = DEFAULT_STRENGTH if self.strength is None else self.strength
-        return max(1, min(self.steps, int(self.steps * strength)))
+        return step_count(self.steps, self)
+
+
+def step_count(steps: int, spec: ImageSpec | RenderSpec) -> int:
+    """How many of `steps` are done for an image: all, or the last ones if `spec` starts from a picture."""
+    if spec.init_image is None:
+        return steps
+    strength = DEFAULT_STRENGTH if spec.strength is None else spec.strength
+    return max(1, min(steps, int(steps * strength)))
 
 
 def resolve(entry: ImageSpec, defaults: ImageSpec, index: int) -> RenderSpec:

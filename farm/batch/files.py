@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from farm.domain import ImageSpec
+from farm.domain import INIT_IMAGE_SIGNATURES, MAX_INIT_IMAGE_BYTES, ImageSpec
 from farm.errors import BatchFileError
 
 Kind = type[str] | type[int] | type[float]
@@ -29,7 +29,9 @@ COLUMNS: Mapping[str, Kind] = {
     "guidance_scale": float,
     "sampler": str,
     "strength": float,
+    "init_image": str,
 }
+"""Columns by their type. For `init_image` stands the path of a file, from the batch file's folder on."""
 
 MAX_LINE_BYTES = 1_000_000
 
@@ -228,9 +230,32 @@ def _checked(
             continue
         try:
             fields[column] = convert(value, kind)
+            if column == "init_image" and value is not None:
+                # A file's name is its path, so this is its folder; of standard input, it is the current one.
+                fields[column] = read_picture(Path(name).parent / fields[column])
+        except BatchFileError as error:
+            complain(wrong(name, line, column, error.message))
         except ValueError:
             complain(wrong(name, line, column, f"{json.dumps(value)[:50]} is not {_KINDS[kind]}"))
     return fields if len(fields) == len(values) else None
+
+
+def read_picture(path: Path) -> bytes:
+    """The bytes of a picture to start from.
+
+    Raises:
+        BatchFileError: The file cannot be read, is too large, or is of no kind that is taken.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_INIT_IMAGE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise BatchFileError(f"the picture {path} cannot be read ({error})") from None
+    if len(data) > MAX_INIT_IMAGE_BYTES:
+        raise BatchFileError(f"the picture {path} has more than {MAX_INIT_IMAGE_BYTES} bytes; make it smaller")
+    if not data.startswith(tuple(INIT_IMAGE_SIGNATURES)):
+        raise BatchFileError(f"{path} is no {' or '.join(INIT_IMAGE_SIGNATURES.values())} file")
+    return data
 
 
 def parse_value(text: str, column: str) -> Any:

@@ -9,6 +9,9 @@ from typing import Any
 from farm.batch.files import COLUMNS, Row, parse_value
 from farm.domain import SEED_LIMIT
 
+VARIABLE = tuple(column for column in COLUMNS if column != "init_image")
+"""Fields that a grid can vary: those whose values can be written beside a picture."""
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -26,8 +29,8 @@ def parse_axis(text: str) -> Axis:
     """
     field, _, listed = text.partition("=")
     field = field.strip()
-    if field not in COLUMNS:
-        raise ValueError(f'"{field}" is no field; there are {", ".join(COLUMNS)}')
+    if field not in VARIABLE:
+        raise ValueError(f'"{field}" is no field that varies; there are {", ".join(VARIABLE)}')
     texts = [value.strip() for value in next(csv.reader([listed], skipinitialspace=True), [])]
     values = []
     for value in texts:

@@ -10,7 +10,7 @@ from uuid import UUID
 import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from farm.batch import READERS
+from farm.batch import READERS, read_picture
 from farm.batch.grid import Axis, parse_axis
 from farm.cli.entries import Batch, Source, expanded, file_source, prompts_source, varied
 from farm.cli.jobs import follow_to_end, pull_job
@@ -37,6 +37,10 @@ def _axes(_context: click.Context, _parameter: click.Parameter, texts: tuple[str
     return axes
 
 
+def _picture(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> bytes | None:
+    return None if path is None else read_picture(path)
+
+
 def _uuid_text(_context: click.Context, _parameter: click.Parameter, value: UUID | None) -> str | None:
     return None if value is None else str(value)
 
@@ -49,6 +53,7 @@ Examples:
   farm submit batch.csv --model shapes --wait --pull out/batch
   farm submit batch.csv --dry-run
   farm submit -t -p "a {red|blue} {circle|star} on a __background__" --wildcards wildcards
+  farm submit -p "a red circle" --init-image sketch.png --strength 0.6 --pull out/drawn
   farm submit -p "a red circle" --vary guidance_scale=1,3,5 --vary sampler=euler,dpmpp-2m --pull out/grid
   shuf -n 100 prompts.txt | farm submit - --json"""
 )
@@ -94,6 +99,14 @@ Examples:
 @click.option("--steps", type=int, help="Denoising steps.")
 @click.option("--guidance-scale", type=float, help="How strongly the prompt steers; none at 1 or below.")
 @click.option("--sampler", metavar="NAME", help=f"Diffusion solver: {', '.join(SAMPLERS)}.")
+@click.option(
+    "--init-image",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_picture,
+    metavar="FILE",
+    help="A PNG or JPEG that images start from.",
+)
+@click.option("--strength", type=float, help="How far they may leave it, above 0 and up to 1.  [default: 0.8]")
 @click.option("--chip-class", type=click.Choice([one.value for one in ChipClass], False), help="Run only there.")
 @click.option("--compute-unit", type=click.Choice([one.value for one in ComputeUnit], False), help="Run only on it.")
 @click.option(
@@ -137,7 +150,8 @@ def submit(
     """Submit prompts, or a FILE of them (- is standard input).
 
     FILE is .txt (a prompt a line), or .csv or .jsonl with the columns prompt, negative_prompt, seed, width, height,
-    steps, guidance_scale, sampler. What a row leaves open, the options fill in; what they leave open, the model does.
+    steps, guidance_scale, sampler, strength, init_image (the path of a picture, from FILE's folder on). What a row
+    leaves open, the options fill in; what they leave open, the model does.
     If a row is wrong, nothing is submitted.
 
     A restart of the farm does not matter: what it cuts off is sent again. --dry-run exits with 0 if the farm would

@@ -8,7 +8,17 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from farm.domain import MAX_STEPS, MAX_STEPS_OF, SAMPLERS, SEED_LIMIT, ImageSpec, JobSpec, Model
+from farm.domain import (
+    INIT_IMAGE_SIGNATURES,
+    MAX_INIT_IMAGE_BYTES,
+    MAX_STEPS,
+    MAX_STEPS_OF,
+    SAMPLERS,
+    SEED_LIMIT,
+    ImageSpec,
+    JobSpec,
+    Model,
+)
 from farm.errors import InfeasibleJobError, InvalidRequestError
 from farm.scheduler.fitting import missing
 from farm.scheduler.state import FarmState, kind_of, known_workers
@@ -73,9 +83,20 @@ def image_violations(spec: ImageSpec, model: Model, defaults: ImageSpec = NOTHIN
         yield "sampler", f'is "{spec.sampler}"; known are {", ".join(SAMPLERS)}'
     if spec.strength is not None and not (math.isfinite(spec.strength) and 0 < spec.strength <= 1):
         yield "strength", f"is {spec.strength}; it must be above 0 and at most 1"
-    if spec.init_image is not None:
-        yield "init_image", "is not taken yet: this version renders from noise only"
+    yield from _picture_violations(spec, model)
     yield from _size_violations(spec, model)
+
+
+def _picture_violations(spec: ImageSpec, model: Model) -> Iterator[tuple[str, str]]:
+    """A picture to start from; whether it is damaged further on shows when it is rendered."""
+    if spec.init_image is None:
+        return
+    if len(spec.init_image) > MAX_INIT_IMAGE_BYTES:
+        yield "init_image", f"has {len(spec.init_image)} bytes; at most {MAX_INIT_IMAGE_BYTES} are taken"
+    elif not spec.init_image.startswith(tuple(INIT_IMAGE_SIGNATURES)):
+        yield "init_image", f"is no {' or '.join(INIT_IMAGE_SIGNATURES.values())} file"
+    if not all("vae_encoder" in variant.components for variant in model.variants):
+        yield "init_image", f"cannot be used: {model.name} has no vae_encoder to read it with"
 
 
 def _step_violations(spec: ImageSpec, defaults: ImageSpec) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from farm.coordinator.loop import Loop
 from farm.coordinator.storage import Storage
 from farm.coordinator.viewer import prospective_job_view
 from farm.coordinator.views import JobView
-from farm.domain import ImageSpec, JobSpec, Model
+from farm.domain import ImageSpec, JobSpec, Model, step_count
 from farm.errors import InfeasibleJobError, InvalidRequestError, RequestIdReusedError
 from farm.scheduler import events as ev
 
@@ -111,7 +111,8 @@ class Submission:
         if wrong:
             field, message = next(iter(wrong.items()))
             raise InvalidRequestError(f"{field} {message}. Nothing was submitted.", wrong)
-        self._steps += sum(entry.steps or spec.defaults.steps or 1 for entry in entries)
+        filled = (entry.over(spec.defaults) for entry in entries)
+        self._steps += sum(step_count(image.steps or 1, image) for image in filled)
         rows = [encode_spec(entry) for entry in entries]
         for row in rows:
             self._digest.update(row + b"\n")

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
-from farm.domain import AttemptKey, ComputeUnit, JobSpec, JobState, Pin, WorkerFacts, WorkerState
+from farm.domain import AttemptKey, ComputeUnit, JobSpec, JobState, Pin, WorkerFacts, WorkerState, step_count
 from farm.errors import JobNotFoundError, StaleAttemptError, WorkerNotFoundError
 from farm.reports import Stage
 from farm.scheduler import events as ev
@@ -381,7 +381,7 @@ class FarmState:
 def kind_of(spec: JobSpec) -> Kind:
     """What kind of job that is; without a number, which it has once it is live."""
     size = (spec.defaults.width or 0, spec.defaults.height or 0)
-    return Kind(0, spec.model, *size, spec.defaults.steps or 1, spec.pin)
+    return Kind(0, spec.model, *size, step_count(spec.defaults.steps or 1, spec.defaults), spec.pin)
 
 
 def known_workers(state: FarmState) -> Iterator[tuple[str, WorkerFacts]]:

@@ -243,7 +243,7 @@ class PipelineProcess:
             self._step_times.add(now - self._step_began)
             self._step_began = now
             self._promise(Stage.DENOISE)
-            self._link.tell(StepReport(self._key, index, step, spec.steps))
+            self._link.tell(StepReport(self._key, index, step, spec.step_count))
             self._listen()
             self._worklist.check(between_images=False)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.batch import COLUMNS, READERS, Row, read_batch, read_stream
-from farm.domain import ImageSpec
+from farm.domain import MAX_INIT_IMAGE_BYTES, ImageSpec
 from farm.errors import BatchFileError
 
 
@@ -169,3 +169,35 @@ def test_every_entry_comes_back_from_a_jsonl_file_as_it_was_written(entries: lis
 def test_bytes_of_any_kind_give_rows_or_a_clear_refusal(ending: str, content: bytes) -> None:
     with contextlib.suppress(BatchFileError):
         assert all(row.line >= 1 for row in rows(content, ending))
+
+
+def test_a_picture_to_start_from_is_read_from_the_batch_file_s_folder_on(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").write_bytes(b"\xff\xd8\xff picture")
+    csv_file, json_file = tmp_path / "batch.csv", tmp_path / "batch.jsonl"
+    csv_file.write_text("prompt,init_image,strength\na star,pictures/a.jpg,0.5\na ring,,\n")
+    json_file.write_text('{"prompt": "a star", "init_image": "pictures/a.jpg", "strength": 0.5}\n')
+    wanted = ImageSpec(prompt="a star", init_image=b"\xff\xd8\xff picture", strength=0.5)
+
+    assert [row.spec for row in read_batch(csv_file)] == [wanted, ImageSpec(prompt="a ring")]
+    assert [row.spec for row in read_batch(json_file)] == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "cannot be read"),
+        (b"GIF89a", "is no PNG or JPEG file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(MAX_INIT_IMAGE_BYTES), "make it smaller"),
+    ],
+)
+def test_a_picture_that_cannot_be_used_is_named_by_its_line(
+    tmp_path: Path, content: bytes | None, complaint: str
+) -> None:
+    if content is not None:
+        (tmp_path / "a.png").write_bytes(content)
+    batch = tmp_path / "batch.csv"
+    batch.write_text("prompt,init_image\na star,a.png\n")
+
+    with pytest.raises(BatchFileError, match=rf"line 2, column init_image: .*{complaint}"):
+        list(read_batch(batch))

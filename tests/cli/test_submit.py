@@ -1,5 +1,6 @@
 """`farm submit`: dry runs, templates, grids and input that is wrong, against a real farm."""
 
+import hashlib
 import io
 import json
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from farm.diffusion.png import read_provenance
 from farm.output_folder import clear_output_folder
 from tests.cli.conftest import Run
 from tests.running_farm import running_farm
@@ -194,3 +196,27 @@ def test_input_that_is_wrong_is_named_by_line_and_column_and_nothing_is_submitte
     assert "standard input" in err
     assert says in err
     assert job_count(run) == before
+
+
+# Pictures to start from
+
+
+def test_images_start_from_a_picture_and_say_so(tmp_path: Path, run: Run) -> None:
+    picture = tmp_path / "sketch.png"
+    Image.new("RGB", (80, 40), "red").save(picture)
+
+    specs = entries(run, tmp_path, "-p", "a star", "-p", "a ring", "--init-image", picture, "--strength", 0.5)
+    assert [spec["strength"] for spec in specs] == [0.5, 0.5]
+    record = read_provenance((tmp_path / "out" / "000000.png").read_bytes())
+    assert record.init_image_sha256 == hashlib.sha256(picture.read_bytes()).hexdigest()
+    assert "Denoising strength: 0.5" in Image.open(tmp_path / "out" / "000000.png").info["parameters"]
+
+
+def test_a_file_that_is_no_picture_is_refused_before_anything_is_sent(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "sketch.gif").write_bytes(b"GIF89a")
+    before = job_count(run)
+
+    code, _, err = run("submit", "-p", "a star", "--init-image", tmp_path / "sketch.gif")
+
+    assert (code, job_count(run)) == (1, before)
+    assert "is no PNG or JPEG file" in err

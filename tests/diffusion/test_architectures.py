@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.architectures import ARCHITECTURES, Reference, init_image, spec_for
-from benchmarks.parity import PSNR_GOAL, psnr
+from benchmarks.parity import PSNR_GOAL
 from benchmarks.small_models import convert, make_checkpoint
+from benchmarks.traces import psnr
 from farm.diffusion import prompts
 from farm.diffusion.components import Unet
 from farm.diffusion.noise import TorchRandomSource
@@ -62,7 +63,7 @@ class Pair:
 
 
 @cache
-def pair(name: str, attention: AttentionVariant, precision: str = "float32") -> Pair:
+def pair(name: str, attention: AttentionVariant, precision: str) -> Pair:
     architecture = ARCHITECTURES[name]
     folder = Path(FOLDER.name) / f"{name} {attention.name} {precision}".replace(" ", "-")
     refiner = None
@@ -70,6 +71,10 @@ def pair(name: str, attention: AttentionVariant, precision: str = "float32") -> 
         refiner = make_checkpoint(ARCHITECTURES[architecture.refined_by], folder / "refiner")
     variant = convert(architecture, folder, attention, precision, refiner)
     return Pair(variant, Reference(architecture, folder / "checkpoint", refiner))
+
+
+def quick(name: str) -> Pair:
+    return pair(name, QUICK[name], "float32")
 
 
 def check(name: str, attention: AttentionVariant, precision: str, goal: float) -> None:
@@ -95,14 +100,14 @@ def test_every_model_draws_what_its_reference_draws_in_both_precisions(name: str
 
 
 def test_an_image_starts_from_a_picture_as_in_diffusers() -> None:
-    models = pair("SDXS-512", QUICK["SDXS-512"])
+    models = quick("SDXS-512")
     spec = dataclasses.replace(spec_for(ARCHITECTURES["SDXS-512"]), steps=4, init_image=init_image(), strength=0.6)
 
     assert psnr(models.found(spec), models.wanted(spec)) >= PSNR_GOAL
 
 
 def test_latents_of_a_picture_are_drawn_from_their_mean_and_variance_as_in_diffusers() -> None:
-    models = pair("SD 2.x, v prediction", QUICK["SD 2.x, v prediction"])
+    models = quick("SD 2.x, v prediction")
     base = dataclasses.replace(spec_for(ARCHITECTURES["SD 2.x, v prediction"]), init_image=init_image())
     for sampler, strength in (("euler", 0.3), ("dpmpp-2m", 0.75), ("ddim", 1.0)):
         spec = dataclasses.replace(base, sampler=sampler, strength=strength)
@@ -111,7 +116,7 @@ def test_latents_of_a_picture_are_drawn_from_their_mean_and_variance_as_in_diffu
 
 def test_an_empty_negative_prompt_of_sdxl_means_zeros_and_another_one_is_read() -> None:
     name = "SDXL base with refiner"
-    models = pair(name, QUICK[name])
+    models = quick(name)
     for negative_prompt in ("", "a red circle"):
         spec = spec_for(ARCHITECTURES[name], negative_prompt=negative_prompt)
         assert psnr(models.found(spec), models.wanted(spec)) >= PSNR_GOAL
@@ -154,7 +159,7 @@ MISTAKES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_each_usual_mistake_shows(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, config, changes, replaced = MISTAKES[mistake]
-    models = pair(name, QUICK[name])
+    models = quick(name)
     spec = spec_for(ARCHITECTURES[name])
     for function, wrong in replaced.items():
         monkeypatch.setattr(prompts, function, wrong)
@@ -163,7 +168,7 @@ def test_each_usual_mistake_shows(mistake: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_swapped_guidance_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    models = pair("SD 2.x, v prediction", QUICK["SD 2.x, v prediction"])
+    models = quick("SD 2.x, v prediction")
     spec = spec_for(ARCHITECTURES["SD 2.x, v prediction"])
     condition: Callable[..., None] = Unet.condition
     monkeypatch.setattr(Unet, "condition", lambda unet, told: condition(unet, told[::-1]))
@@ -172,8 +177,8 @@ def test_swapped_guidance_shows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_packages_say_what_a_model_takes() -> None:
-    lcm = pair("LCM", QUICK["LCM"]).variant
+    lcm = quick("LCM").variant
     assert lcm.components.keys() == {"text_encoder", "unet", "vae_decoder", "vae_encoder"}
-    xl = pair("SDXL base with refiner", QUICK["SDXL base with refiner"]).variant
+    xl = quick("SDXL base with refiner").variant
     assert xl.components.keys() == lcm.components.keys() | {"text_encoder_2", "refiner"}
     assert xl.config == DiffusionConfig(scaling_factor=0.13025, force_zeros_for_empty_prompt=True)

@@ -1,10 +1,13 @@
 import dataclasses
+import io
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from farm.diffusion.noise import TorchRandomSource
 from farm.diffusion.pipeline import Pipeline
@@ -224,3 +227,44 @@ def test_a_decoder_of_another_latent_size_is_refused_at_load() -> None:
 
     with pytest.raises(PipelineError, match=r"latents of \(1, 4, 8, 8\), its vae_decoder takes \(1, 4, 16, 16\)"):
         Pipeline.load(shapes(), TorchRuntime(altered={"vae_decoder": widened}), ComputeUnit.CPU_ONLY)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_an_image_that_starts_from_a_picture_does_the_last_steps_and_keeps_the_more_of_it_the_weaker_it_is() -> None:
+    _, drawn = finish(bundled().render(spec(prompt="a large red circle on a white background", steps=10)))
+    distances = []
+    for strength, steps in ((0.05, 1), (0.35, 3), (1.0, 10)):
+        start = spec(prompt="a blue star", steps=10, init_image=png(drawn.pixels), strength=strength)
+        latents, rendered = finish(bundled().render(start))
+        assert len(latents) == start.step_count == steps
+        distances.append(np.abs(rendered.pixels.astype(float) - drawn.pixels).mean())
+
+    assert distances == sorted(distances)
+    assert distances[0] < distances[2] / 2
+
+
+def test_a_picture_of_another_size_or_with_transparency_is_brought_to_the_image_s() -> None:
+    picture = np.full((100, 30, 4), (200, 40, 40, 128), np.uint8)
+
+    _, rendered = finish(bundled().render(spec(steps=2, init_image=png(picture), strength=0.5)))
+
+    assert rendered.pixels.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("broken", [b"", b"GIF89a", png(np.zeros((64, 64, 3), np.uint8))[:60]])
+def test_a_picture_that_cannot_be_decoded_fails_the_image(broken: bytes) -> None:
+    with pytest.raises(ImageFailedError, match="init_image cannot be decoded"):
+        finish(bundled().render(spec(steps=1, init_image=broken, strength=0.5)))
+
+
+def test_a_model_without_a_vae_encoder_takes_no_picture() -> None:
+    components = {name: path for name, path in shapes().components.items() if name != "vae_encoder"}
+    pipeline = Pipeline.load(dataclasses.replace(shapes(), components=components), TorchRuntime(), ComputeUnit.CPU_ONLY)
+
+    with pytest.raises(PipelineError, match="it has no vae_encoder"):
+        pipeline.render(spec(init_image=b"png", strength=0.5))
