@@ -51,6 +51,7 @@ LIBRARIES: dict[str, set[str]] = {
     "coremltools": {"convert", "mil", "runtime.coreml"},
     "onnx": {"mil"},
     "onnxruntime": {"runtime.portable"},
+    "sklearn": {"convert"},
     "torch": {"convert"},
     "diffusers": {"convert"},
     "transformers": {"diffusion", "convert"},

@@ -79,6 +79,11 @@ Examples:
     help="Forms to make: original favours GPUs, split-einsum the Neural Engine.",
 )
 @click.option("--precision", type=click.Choice(list(PRECISIONS)), default="fp16", show_default=True)
+@click.option(
+    "--palettize",
+    type=click.Choice(["8", "6", "4"]),
+    help="Bits of a weight of text encoders and UNets: a half, three eighths or a quarter of the size.",
+)
 @click.option("--size", metavar="WxH", callback=_size, help="Size of the images.  [default: as it was trained]")
 @click.option(
     "--unet-batch",
@@ -98,6 +103,7 @@ def convert(
     out: Path,
     attentions: tuple[AttentionVariant, ...],
     precision: str,
+    palettize: str | None,
     size: tuple[int, int] | None,
     unet_batch: int | None,
     vae: Path | None,
@@ -127,7 +133,7 @@ def convert(
             f"Converting needs {error.name}, which is not installed here. Install the farm with its extra for that: "
             "pip install 'mac-render-farm[convert]', or pip install -e '.[convert]' in a checkout."
         ) from error
-    form = Form(attentions, PRECISIONS[precision], size, unet_batch)
+    form = Form(attentions, PRECISIONS[precision], size, unet_batch, int(palettize) if palettize else None)
     manifest = Manifest(
         display_name=display_name or out.resolve().name, description=description, defaults=ImageSpec(**defaults)
     )

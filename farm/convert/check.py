@@ -37,16 +37,21 @@ def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def verify(component: Component, package: Path) -> float:
+def verify(component: Component, package: Path, tolerance: float | None = None) -> float:
     """Like `difference`, but does not let a package pass that computes something else.
 
+    Args:
+        component: What it was made of.
+        package: The package.
+        tolerance: Largest difference let pass; `TOLERANCE` if None.
+
     Raises:
-        ConversionError: The difference is above `TOLERANCE`, or is no number.
+        ConversionError: The difference is above the tolerance, or is no number.
     """
-    found = difference(component, package)
-    if not found <= TOLERANCE:
+    found, most = difference(component, package), TOLERANCE if tolerance is None else tolerance
+    if not found <= most:
         raise ConversionError(
-            f"{package} differs from the checkpoint by {found:.2g} where at most {TOLERANCE} is let pass, so it would "
+            f"{package} differs from the checkpoint by {found:.2g} where at most {most} is let pass, so it would "
             "make other images; this is a fault of the conversion, please report it with the checkpoint's name",
             package=str(package),
         )

@@ -13,6 +13,7 @@ from farm.convert.check import verify
 from farm.convert.checkpoint import Checkpoint
 from farm.convert.components import Component, components
 from farm.convert.packages import save_package
+from farm.convert.palettes import TOLERANCES, palettize
 from farm.domain import AttentionVariant
 from farm.errors import ConversionError
 
@@ -26,12 +27,14 @@ class Form:
         precision: "float16" or "float32", of weights and computation.
         size: Width and height of the images in pixels; what the model was trained on if None.
         batch: Prompts that a UNet takes at once; if None, as the model needs it.
+        palette_bits: Bits of a weight of text encoders and UNets, if they are to be in palettes: 8, 6 or 4.
     """
 
     attentions: tuple[AttentionVariant, ...] = (AttentionVariant.ORIGINAL, AttentionVariant.SPLIT_EINSUM)
     precision: str = "float16"
     size: tuple[int, int] | None = None
     batch: int | None = None
+    palette_bits: int | None = None
 
     def components(self, checkpoint: Checkpoint, attention: AttentionVariant) -> Iterator[Component]:
         """The parts of a checkpoint in this form, with one of its forms of attention."""
@@ -142,7 +145,12 @@ def _convert_variant(
             on_stage(f"Converting {label}")
             save_package(component, package)
             on_stage(f"Checking {label}")
-            converted = Converted(attention, component.name, package, verify(component, package))
+            difference = verify(component, package)
+            if form.palette_bits and not component.name.startswith("vae"):
+                on_stage(f"Palettizing {label}")
+                palettize(package, form.palette_bits)
+                difference = verify(component, package, TOLERANCES[form.palette_bits])
+            converted = Converted(attention, component.name, package, difference)
             if not component.depends_on_attention:
                 shared[component.name] = converted
         yield converted

@@ -31,7 +31,7 @@ def save_package(component: Component, path: Path) -> None:
         path: Folder of the package, ending in ".mlpackage"; what is there is replaced.
     """
     examples = tuple(example.float() for example in component.inputs.values())
-    with torch.no_grad(), _quietly():
+    with torch.no_grad(), quietly():
         traced = torch.jit.trace(  # type: ignore[no-untyped-call] # torch leaves it untyped
             component.module.eval(), examples, check_trace=False, strict=False
         )
@@ -55,7 +55,7 @@ def save_package(component: Component, path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         model.save(str(path))
-        _make_reproducible(path)
+        make_reproducible(path)
 
 
 def _keeps_its_meaning_in_float16(operation: Any) -> bool:
@@ -73,7 +73,7 @@ def _feeds_a_sinusoid(operation: Any, depth: int) -> bool:
     return any(_feeds_a_sinusoid(reader, depth - 1) for reader in readers)
 
 
-def _make_reproducible(package: Path) -> None:
+def make_reproducible(package: Path) -> None:
     """Takes time and chance out of a package: the date, random identifiers, the order of unordered fields."""
     from coremltools.proto import Model_pb2
 
@@ -120,7 +120,7 @@ def _scalar_casts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keeps off the screen what the tracer says of shapes that are constant on purpose, and the libraries' chatter."""
     levels = {logger: logger.level for logger in map(logging.getLogger, ("coremltools", "transformers"))}
     try:

@@ -122,10 +122,6 @@ def test_an_empty_negative_prompt_of_sdxl_means_zeros_and_another_one_is_read() 
         assert psnr(models.found(spec), models.wanted(spec)) >= PSNR_GOAL
 
 
-def negated_ids(count: int, width: int, height: int, *, is_negative: bool) -> NDArray[np.float32]:
-    return prompts_time_ids(count, width, height, is_negative=not is_negative)
-
-
 def swapped_ids(count: int, width: int, height: int, *, is_negative: bool) -> NDArray[np.float32]:
     return prompts_time_ids(count, height, width, is_negative=is_negative)
 
@@ -142,7 +138,6 @@ prompts_joined = prompts._joined
 
 MISTAKES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "time ids with width and height swapped": ("SDXL base with refiner", {}, {}, {"time_ids": swapped_ids}),
-    "the score of good pictures for bad ones": ("SDXL base with refiner", {}, {}, {"time_ids": negated_ids}),
     "text encoders in the wrong order": ("SDXL base with refiner", {}, {}, {"_joined": first_hidden_first}),
     "padding of the second tokenizer": ("SDXL base with refiner", {"pad_token_2": "<|endoftext|>"}, {}, {}),
     "hidden states where zeros belong": ("SDXL base with refiner", {"force_zeros_for_empty_prompt": False}, {}, {}),
