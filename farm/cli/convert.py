@@ -58,6 +58,7 @@ def _model_folder(_context: click.Context, _parameter: click.Parameter, folder: 
     epilog="""\b
 Examples:
   farm convert stable-diffusion-v1-5/ --out ~/models/sd-1-5
+  farm convert dreamshaper.safetensors --like stable-diffusion-v1-5/ --out ~/models/dreamshaper
   farm convert sdxl-turbo/ --out ~/models/sdxl-turbo --unet-batch 1 --steps 1
   farm convert sdxl-base/ --refiner sdxl-refiner/ --attention original --out ~/models/sdxl
   FARM_MODELS=~/models farm up"""
@@ -90,6 +91,11 @@ Examples:
     type=click.IntRange(1, 2),
     help="Prompts that the UNet takes at once; 1 is faster where there is no guidance.  [default: as the model needs]",
 )
+@click.option(
+    "--like",
+    type=FOLDER,
+    help="For a single file: diffusers folder of a model of its architecture, whose weights are not needed.",
+)
 @click.option("--vae", type=FOLDER, help="diffusers folder of another autoencoder, for example TAESD's.")
 @click.option("--refiner", type=FOLDER, help="diffusers folder of the SDXL refiner that shall finish the images.")
 @click.option("--display-name", default="", help="Name for people.")
@@ -106,6 +112,7 @@ def convert(
     palettize: str | None,
     size: tuple[int, int] | None,
     unet_batch: int | None,
+    like: Path | None,
     vae: Path | None,
     refiner: Path | None,
     display_name: str,
@@ -115,10 +122,10 @@ def convert(
 ) -> None:
     """Convert CHECKPOINT to Core ML packages, and check them against it.
 
-    CHECKPOINT is a diffusers folder of Stable Diffusion 1.x, 2.x, SDXL or its refiner, SD-Turbo, SDXL-Turbo, SDXS, LCM
-    or Hyper-SD. Weights are read from .safetensors; no code of a checkpoint is run. Every package is run by the
-    portable runtime beside torch, and the conversion fails if it computes something else; how far they agree is written
-    into the model's model.toml.
+    CHECKPOINT is a diffusers folder, or with --like a .safetensors or .ckpt file, of Stable Diffusion 1.x, 2.x, SDXL or
+    its refiner, SD-Turbo, SDXL-Turbo, SDXS, LCM or Hyper-SD. No code of a checkpoint is run. Every package is run by
+    the portable runtime beside torch, and the conversion fails if it computes something else; how far they agree is
+    written into the model's model.toml.
 
     Works on Linux and macOS, and needs the farm's [convert] extra. A large model takes minutes and about four times the
     memory of its UNet.
@@ -128,6 +135,7 @@ def convert(
     try:
         from farm.convert.checkpoint import load_folder
         from farm.convert.model import Form, convert_model
+        from farm.convert.single_file import load_file
     except ImportError as error:
         raise ConversionError(
             f"Converting needs {error.name}, which is not installed here. Install the farm with its extra for that: "
@@ -142,7 +150,10 @@ def convert(
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         bar = progress.add_task("Reading the checkpoint", total=None)
-        loaded = load_folder(checkpoint, refiner=refiner, vae=vae)
+        if checkpoint.is_file():
+            loaded = load_file(checkpoint, like, refiner=refiner, vae=vae)
+        else:
+            loaded = load_folder(checkpoint, refiner=refiner, vae=vae)
 
         def on_package(converted: "Converted") -> None:
             made.append(converted)

@@ -99,8 +99,8 @@ def load_folder(folder: Path, *, refiner: Path | None = None, vae: Path | None =
         config,
         read_defaults(folder),
         tokenizer,
-        refiner_unet=_load_parts(refiner, read_index(refiner)).get("unet") if refiner else None,
-        vae=_load_vae(vae) if vae else None,
+        refiner_unet=load_refiner_unet(refiner) if refiner else None,
+        vae=load_vae(vae) if vae else None,
     )
 
 
@@ -278,7 +278,21 @@ def _load_parts(folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
     return parts
 
 
-def _load_vae(folder: Path) -> Any:
+def load_refiner_unet(folder: Path) -> Any:
+    """The UNet of a refiner's diffusers folder.
+
+    Raises:
+        ConversionError: It cannot be read.
+    """
+    return _load_parts(folder, read_index(folder))["unet"]
+
+
+def load_vae(folder: Path) -> Any:
+    """The autoencoder in a folder of its own.
+
+    Raises:
+        ConversionError: It cannot be read, or is of another kind.
+    """
     import diffusers
 
     kind = read_json(folder / "config.json").get("_class_name")
