@@ -61,7 +61,7 @@ def _authority(address: str, ca: str | None) -> bytes | None:
     plate = find_doorplate(address)
     if ca is None and plate is not None:
         return _certificate_file(Path(plate.folder) / CERTIFICATE_FILE) if plate.is_tls else None
-    ca = ca or os.environ.get(CA_VARIABLE)
+    ca = ca or os.environ.get(CA_VARIABLE) or None
     if ca is not None and ca.startswith(FINGERPRINT_PREFIX):
         if not is_pin(ca):
             raise UntrustedServerError(f'"{ca}" is no fingerprint of a CA: write sha256: and 64 digits from 0 to f.')

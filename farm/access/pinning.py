@@ -80,7 +80,8 @@ def _shown_certificates(address: str) -> list[bytes]:
         ) from None
     except OSError as error:
         raise UnreachableError(
-            f"No farm answers at {address} ({error}). Is it running, and can this machine reach that one?",
+            f"No farm answers at {address} ({error}). Is it running there with --listen, is the address right, and "
+            "does a firewall let this machine through?",
             address=address,
         ) from None
     return [certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain]

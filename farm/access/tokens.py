@@ -144,7 +144,7 @@ class Tokens:
             if token is None or not hmac.compare_digest(token.digest, _digest(secret)):
                 raise UnauthenticatedError(
                     "The farm does not know this token. Copy it whole, or ask the farm's owner for one "
-                    "(`farm token create`). It goes into FARM_TOKEN or --token."
+                    "(`farm token create`; to join, `farm workers invite`). It goes into FARM_TOKEN or --token."
                 )
             return self.current(token.token_id)
 

@@ -1,5 +1,6 @@
 """Addresses of the API: how they are written, and which ones may be listened on."""
 
+import errno
 import re
 import socket
 
@@ -60,17 +61,23 @@ def _parts(address: str) -> tuple[str, int | None]:
 
 
 def check_free(address: str, option: str = "--address") -> None:
-    """Makes sure, before anything expensive is started, that nothing listens on `address`, which `option` chose.
+    """Makes sure, before anything expensive is started, that `address`, which `option` chose, is to be had.
 
     Raises:
-        AddressError: Something does.
+        AddressError: Something listens there, or it is another machine's.
     """
-    if _answers(address):
+    if not _is_own(address) or _answers(address):
         raise listening_error(address, option)
 
 
 def listening_error(address: str, option: str = "--address") -> AddressError:
     """Says why `address`, which `option` chose, could not be listened on, after only that was said."""
+    if not _is_own(address):
+        return AddressError(
+            f"The farm cannot listen on {address}: that is no address of this machine. With 0.0.0.0 for the host it "
+            f"listens on all that this machine has; choose another with {option}.",
+            address=address,
+        )
     if _answers(address):
         return AddressError(
             f"Something listens on {address} already, probably another farm. Use that one (`farm jobs`), stop it, or "
@@ -82,6 +89,19 @@ def listening_error(address: str, option: str = "--address") -> AddressError:
         f"needs a folder that exists and is yours; choose another with {option}.",
         address=address,
     )
+
+
+def _is_own(address: str) -> bool:
+    """Whether an address is this machine's, as far as the system says so."""
+    host = address.rpartition(":")[0].strip("[]")
+    if address.startswith("unix:"):
+        return True
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def _answers(address: str) -> bool:

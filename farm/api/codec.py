@@ -82,7 +82,7 @@ def resource_id(name: str, collection: str, field: str = "name") -> str:
     """
     prefix, _, last = name.partition("/")
     if prefix != collection or not last or "/" in last:
-        raise invalid(field, f'is "{name[:100]}"; it must have the form "{collection}/..."')
+        raise invalid(field, f'is "{name[:100]}"; it must have the form "{collection}/..." without another slash')
     return last
 
 

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from farm import errors
+from farm.access.hosts import is_loopback
 
 D = TypeVar("D", bound=Message)
 
@@ -159,11 +160,7 @@ def _foreign_error(call: grpc.Call | grpc.aio.AioRpcError, address: str) -> erro
                 address=address,
             )
         case grpc.StatusCode.UNAVAILABLE:
-            return errors.UnreachableError(
-                f"No farm answers at {address}. Start one on this machine with `farm up`, or name another with "
-                "--address or FARM_ADDRESS.",
-                address=address,
-            )
+            return errors.UnreachableError(f"No farm answers at {address}. {_next_step(address)}", address=address)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.UnreachableError(
                 f"The farm at {address} did not answer in time. It may be starting or overloaded; try again.",
@@ -177,6 +174,16 @@ def _foreign_error(call: grpc.Call | grpc.aio.AioRpcError, address: str) -> erro
             return errors.FarmError(f"What listens at {address} does not know this call: it is an older farm, or none.")
         case code:
             return errors.FarmError(f"The call to {address} failed with {code.name}: {call.details()}")
+
+
+def _next_step(address: str) -> str:
+    """What to do where no farm answers."""
+    if address.startswith("unix:") or is_loopback(address.rpartition(":")[0]):
+        return "Start one on this machine with `farm up`, or name another with --address or FARM_ADDRESS."
+    return (
+        "Is it running there with --listen, is the address (--address, FARM_ADDRESS, or in the invitation) right, and "
+        "does a firewall let this machine through?"
+    )
 
 
 def _unpack(status: status_pb2.Status, kind: type[D]) -> list[D]:

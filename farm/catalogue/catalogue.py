@@ -72,9 +72,10 @@ class Catalogue:
             return models[name]
         if name in problems:
             raise problems[name]
-        roots = " or ".join(str(root) for root in self._roots)
         raise ModelNotFoundError(
-            f"there is no model {name!r} in {roots}; there are: {', '.join(sorted(models)) or 'none'}", model=name
+            f'There is no model "{name}"; there are: {", ".join(sorted(models)) or "none"}. `farm models --help` says '
+            "how to add one.",
+            model=name,
         )
 
     def variant(self, digest: str) -> ModelVariant:

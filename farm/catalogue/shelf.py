@@ -193,7 +193,7 @@ class Shelf:
         if by_name:  # put there by hand, under a name that the catalogue has tidied
             return by_name[0]
         raise ModelNotFoundError(
-            f"there is no model {name!r} in {self.root}; farm models list shows what there is", model=name
+            f'There is no model "{name}" in {self.root}; `farm models list --local` shows what there is.', model=name
         )
 
     def _link(self, source: Path, name: str) -> Model:

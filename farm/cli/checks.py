@@ -119,7 +119,7 @@ def check_libraries(requirements: list[str], version: Callable[[str], str | None
         if (found := version(one.name)) is None or not one.specifier.contains(found, prereleases=True)
     ]
     if wrong:
-        yield Check("libraries", "fail", "; ".join(wrong), "run `make test` or `pip install -e .` in the farm's folder")
+        yield Check("libraries", "fail", "; ".join(wrong), "run `.venv/bin/pip install -e .` in the farm's folder")
     else:
         yield Check("libraries", "ok", f"{len(needed)}, all in versions that the farm knows")
 
@@ -129,7 +129,7 @@ def check_ray(macos: str) -> Check:
     version = installed("ray")
     detail = f"{version}; every machine of a fleet must have the same, and the same Python"
     if version is None:
-        return Check("Ray", "fail", "missing", "`pip install -e .` in the farm's folder")
+        return Check("Ray", "fail", "missing", "run `.venv/bin/pip install -e .` in the farm's folder")
     if macos and int(macos.partition(".")[0]) >= _NO_HEAD_MACOS:
         return Check(
             "Ray",
@@ -211,7 +211,8 @@ def check_port(subject: str, address: str, option: str) -> Check:
         with socket.create_server((host.strip("[]") or "127.0.0.1", int(port))):
             return Check(subject, "ok", f"{address} is free")
     except OSError as error:
-        found = f"{address} cannot be listened on ({error.strerror})"
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        found = f"{address} cannot be listened on ({reason})"
         return Check(subject, "warn", found, f"right if a farm runs here; else choose another with {option}")
 
 

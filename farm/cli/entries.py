@@ -6,6 +6,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,12 @@ STDIN = "-"
 
 PLACE = re.compile(r"entries\[(\d+)\](?:\.(\w+))?")
 """How the farm names a wrong field of an entry."""
+
+_SETTING = re.compile(r"\bspec\.(?:defaults\.|pin\.)?([a-z_]+)")
+"""How the farm names a wrong field that an option of `farm submit` filled in."""
+
+_OPTIONS = {"display_name": "--name", "labels": "--label", "worker_labels": "--worker-label"}
+"""Options that are not called as their field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,24 @@ def expanded(source: Source, wildcards: Path | None, draws: int | None, seed: in
 def varied(source: Source, axes: Sequence[Axis], first_seed: int) -> Source:
     """The source with each row once for each combination of the axes."""
     return Source(source.name, source.line_count, lambda complain: vary(source.rows(complain), axes, first_seed))
+
+
+@contextmanager
+def fields_as_options() -> Iterator[None]:
+    """Has the farm's refusals name the options of `farm submit` rather than fields of the API.
+
+    Raises:
+        InvalidRequestError: As the block does, in those words.
+    """
+
+    def option(match: re.Match[str]) -> str:
+        return _OPTIONS.get(match[1]) or "--" + match[1].replace("_", "-")
+
+    try:
+        yield
+    except InvalidRequestError as error:
+        violations = {_SETTING.sub(option, field): problem for field, problem in error.violations.items()}
+        raise InvalidRequestError(_SETTING.sub(option, error.message), violations, **error.metadata) from None
 
 
 class Batch:

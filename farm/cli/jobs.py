@@ -20,7 +20,13 @@ from farm.v1 import job_pb2
 
 
 @click.command(epilog="Example: farm jobs --state RUNNING --json")
-@click.option("--state", "states", multiple=True, type=click.Choice([state.value for state in JobState], False))
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in JobState], False),
+    help="Only jobs in this state; give it again for more.",
+)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="List at most this many.")
 @farm_options
 @json_option
@@ -171,14 +177,15 @@ def explain(job_name: str, door: Door, as_json: bool) -> None:
             (short_id(worker.worker), "yes" if worker.runs_here else "no", worker.reason, worker.detail)
             for worker in explanation.workers
         ),
-        nothing="No worker has joined this farm yet.",
+        nothing="No worker has joined since the coordinator was started.",
     )
 
 
 def _print_lost(attempts: Sequence[job_pb2.Attempt]) -> None:
     if not attempts:
         return
-    click.echo(f"{len(attempts)} attempts were lost, the newest last:")
+    one = len(attempts) == 1
+    click.echo("An attempt was lost:" if one else f"{len(attempts)} attempts were lost, the newest last:")
     print_table(
         ("WHEN", "ATTEMPT", "WORKER", "IMAGES", "ENDED", "WHY"),
         (

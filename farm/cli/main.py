@@ -40,7 +40,7 @@ COMMANDS = {
     "token": ("farm.cli.token:token", "Say who may use the farm from other machines."),
     "simulate": ("farm.cli.simulate:simulate", "Try a fleet and a workload in virtual time."),
     "convert": ("farm.cli.convert:convert", "Make a model of a checkpoint."),
-    "models": ("farm.cli.models:models", "List the models that can be rendered with, or have one loaded."),
+    "models": ("farm.cli.models:models", "List the models, fetch and check them, or have one loaded."),
 }
 """Each command, where it lives, and what it does. They are loaded when they are used, so that help comes at once."""
 

@@ -17,7 +17,11 @@ local_option = click.option("--local", is_flag=True, help="Look at this machine'
 
 @click.group(
     invoke_without_command=True,
-    epilog="Examples: farm models, farm models pull apple/coreml-stable-diffusion-2-1-base, farm models prewarm shapes",
+    epilog="""\b
+Examples:
+  farm models
+  farm models pull apple/coreml-stable-diffusion-2-1-base
+  farm models prewarm shapes""",
 )
 @farm_options
 @local_option

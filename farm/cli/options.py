@@ -118,6 +118,37 @@ ray_address_option = click.option(
 )
 
 
+def read_pairs(_context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """What an option's KEY=VALUEs say, as its `callback`."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, separator, _) in zip(texts, pairs, strict=True):
+        if not key or not separator:
+            raise click.BadParameter(f'"{text}" is no {parameter.metavar}')
+    return {key: value for key, _, value in pairs}
+
+
+def _read_worker_labels(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """As pairs without spaces, which separate them in the variable."""
+    for text in texts:
+        if any(character.isspace() for character in text):
+            raise click.BadParameter(f'"{text}" holds a space; write it without')
+    return read_pairs(context, parameter, texts)
+
+
+LABELS_VARIABLE = "FARM_WORKER_LABELS"
+
+worker_labels_option = click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_read_worker_labels,
+    envvar=LABELS_VARIABLE,
+    show_envvar=True,
+    help="A label of this worker, which jobs can ask for with `farm submit --worker-label`; give it again for more.",
+)
+
+
 def default_state() -> Path:
     """Where a farm keeps its journal and its images, if nobody says otherwise."""
     import platformdirs
@@ -125,11 +156,19 @@ def default_state() -> Path:
     return platformdirs.user_data_path("mac-render-farm") / "state"
 
 
-state_option = click.option(
-    "--state",
-    envvar="FARM_STATE",
-    type=click.Path(file_okay=False, readable=False, path_type=Path),
-    default=default_state,
-    show_envvar=True,
-    help="Folder of the journal and the images.  [default: in your user's data folder]",
+def _state_option(meaning: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    return click.option(
+        "--state",
+        envvar="FARM_STATE",
+        type=click.Path(file_okay=False, readable=False, path_type=Path),
+        default=default_state,
+        show_envvar=True,
+        help=f"{meaning}  [default: in your user's data folder]",
+    )
+
+
+state_option = _state_option("Folder of the journal and the images.")
+
+coordinator_state_option = _state_option(
+    "With --ray-address: the state folder of the coordinator on this machine, which holds Ray's token."
 )

@@ -49,9 +49,9 @@ class Service:
     hint: str = ""
 
 
-def worker_service(folder: Path) -> Service:
-    """The worker of a folder as a service of this machine."""
-    environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+def worker_service(folder: Path, variables: Mapping[str, str] | None = None) -> Service:
+    """The worker of a folder as a service of this machine, with these variables and those that are kept anyway."""
+    environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | dict(variables or {})
     if sys.platform == "darwin":
         return launchd_agent(folder, Path.home(), os.getuid(), environment)
     return systemd_unit(folder, Path.home(), os.getuid(), environment)

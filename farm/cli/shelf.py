@@ -25,7 +25,11 @@ _SUITS = {
 name_option = click.option("--name", default="", help="What the model is to be called.")
 
 
-@click.command(epilog="Example: farm models add ~/Downloads/coreml-stable-diffusion-v1-5_original_compiled.zip")
+@click.command(
+    epilog="""\b
+Example:
+  farm models add ~/Downloads/coreml-stable-diffusion-v1-5_original_compiled.zip"""
+)
 @click.argument("path", type=click.Path(path_type=Path))
 @name_option
 @click.option("--link", is_flag=True, help="Use the folder where it is, and copy nothing.")
@@ -42,7 +46,11 @@ def add(path: Path, name: str, link: bool, as_json: bool) -> None:
     _tell(model, as_json=as_json, verb="added")
 
 
-@click.command(epilog="Example: farm models pull apple/coreml-stable-diffusion-2-1-base --variant split_einsum")
+@click.command(
+    epilog="""\b
+Example:
+  farm models pull apple/coreml-stable-diffusion-2-1-base --variant split_einsum"""
+)
 @click.argument("repository", metavar="HF_REPO")
 @click.option("--variant", help="The form to fetch: an attention, or its folder. [default: what suits this chip]")
 @click.option("--revision", help="Branch, tag or commit. [default: main]")
@@ -106,6 +114,8 @@ def verify(model: str, load: bool, as_json: bool) -> None:
 def remove(model: str, yes: bool, as_json: bool) -> None:
     """Delete MODEL from this machine's disk; of a linked one, only the link."""
     if not (yes or as_json):
+        if not sys.stdin.isatty():
+            raise click.UsageError("Nobody is there to be asked; give --yes to delete it.")
         click.confirm(f"Delete the model {short_id(model)} from this machine?", abort=True)
     freed = Shelf().remove(short_id(model))
     if as_json:
@@ -131,7 +141,9 @@ def _tell(model: Model, *, as_json: bool, verb: str) -> None:
         print_json({"model": to_plain(encode_model(model))})
         return
     forms = ", ".join(f"{each.attention.value.lower()} {each.width}x{each.height}" for each in model.variants)
-    click.echo(f"{model.name} {verb}: {forms}. Workers that run already find it when they are started again.")
+    click.echo(
+        f"{model.name} {verb}: {forms}. Workers and farms that run already offer it when they are started again."
+    )
     if any(variant.is_compiled for variant in model.variants) and sys.platform != "darwin":
         click.echo(
             "It is compiled, which only a Mac can run. To render on this machine, get its packages (.mlpackage)."

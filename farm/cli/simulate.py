@@ -8,6 +8,7 @@ import click
 
 from farm.cli.options import json_option
 from farm.cli.output import console, print_table
+from farm.errors import ScenarioError
 from farm.simulator.drawing import draw
 from farm.simulator.report import Report, summarize
 from farm.simulator.scenario import NO_FAULTS, POLICIES, Faults, Fleet, Workload, parse
@@ -17,7 +18,10 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(
-    epilog="Example: farm simulate examples/fleets/studio.toml examples/fleets/batch.toml --plot out/studio.svg"
+    epilog="""\b
+Examples:
+  farm simulate examples/fleets/studio.toml examples/fleets/batch.toml --plot out/studio.svg
+  farm simulate examples/fleets/studio.toml examples/fleets/day.toml --faults examples/fleets/faults.toml"""
 )
 @click.argument("fleet", type=FILE)
 @click.argument("workload", type=FILE)
@@ -39,10 +43,12 @@ def simulate(
 
     The Macs take the time that published measurements say; what is decided is decided by the code that runs a farm.
     """
+    if plot is not None:
+        _write(plot, "")  # what keeps it from being drawn is said now rather than when all is done
     simulation = Simulation(
-        parse(fleet.read_text("utf-8"), Fleet, str(fleet)),
-        parse(workload.read_text("utf-8"), Workload, str(workload)),
-        parse(faults.read_text("utf-8"), Faults, str(faults)) if faults else NO_FAULTS,
+        parse(_read(fleet), Fleet, str(fleet)),
+        parse(_read(workload), Workload, str(workload)),
+        parse(_read(faults), Faults, str(faults)) if faults else NO_FAULTS,
         seed=seed,
         policy=policy,
         keep_spans=plot is not None,
@@ -50,14 +56,28 @@ def simulate(
     simulation.run()
     report = summarize(simulation)
     if plot is not None:
-        plot.parent.mkdir(parents=True, exist_ok=True)
-        plot.write_text(draw(simulation), "utf-8")
+        _write(plot, draw(simulation))
     if as_json:
         click.echo(json.dumps(asdict(report)))
         return
     _print(report)
     if plot is not None:
         console().print(f"Drawn to {plot}.")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise ScenarioError(f"{path} cannot be read ({error}). See examples/fleets/ for samples.") from None
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written ({error.strerror}). Name another with --plot.") from None
 
 
 def _print(report: Report) -> None:

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from farm.batch import READERS, read_picture
 from farm.batch.grid import Axis, parse_axis
-from farm.cli.entries import Batch, Source, expanded, file_source, prompts_source, varied
+from farm.cli.entries import Batch, Source, expanded, fields_as_options, file_source, prompts_source, varied
 from farm.cli.jobs import follow_to_end, pull_job
-from farm.cli.options import Door, farm_options, json_option
+from farm.cli.options import Door, farm_options, json_option, read_pairs
 from farm.cli.outcome import describe_end, describe_failures, exit_code
 from farm.cli.output import console, count_images, print_json, short_id
 from farm.cli.preview import show_preview
@@ -91,7 +91,14 @@ Examples:
 @click.option("--model", default="", help="Name of the model.  [default: the only one]")
 @click.option("--name", "display_name", default="", help="A name for people.")
 @click.option("--priority", default=0, help="Larger runs first, -100 to 100.")
-@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Your own label; give it again for more.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=read_pairs,
+    help="Your own label; give it again for more.",
+)
 @click.option("--negative-prompt", help="What no image should show.")
 @click.option("--seed", type=int, help="Seed of the first image; each next one has the next.  [default: drawn]")
 @click.option("--width", type=int, help="Width in pixels.")
@@ -111,6 +118,16 @@ Examples:
 @click.option("--compute-unit", type=click.Choice([one.value for one in ComputeUnit], False), help="Run only on it.")
 @click.option(
     "--attention", type=click.Choice([one.value for one in AttentionVariant], False), help="Run only this form."
+)
+@click.option("--runtime", metavar="NAME", help="Run only with this runtime: coreml or portable.")
+@click.option("--model-digest", metavar="DIGEST", help="Run only the form of the model that has this digest.")
+@click.option(
+    "--worker-label",
+    "worker_labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=read_pairs,
+    help="Run only on workers with this label; give it again for more, of which each must be there.",
 )
 @click.option(
     "--request-id",
@@ -135,10 +152,13 @@ def submit(
     wildcards: Path | None,
     draws: int | None,
     axes: tuple[Axis, ...],
-    labels: tuple[str, ...],
+    labels: dict[str, str],
     chip_class: str | None,
     compute_unit: str | None,
     attention: str | None,
+    runtime: str | None,
+    model_digest: str | None,
+    worker_labels: dict[str, str],
     dry_run: bool,
     yes: bool,
     wait: bool,
@@ -162,9 +182,12 @@ def submit(
         chip_class=ChipClass(chip_class) if chip_class else None,
         compute_unit=ComputeUnit(compute_unit) if compute_unit else None,
         attention=AttentionVariant(attention) if attention else None,
+        runtime=runtime,
+        model_digest=model_digest,
+        worker_labels=worker_labels,
     )
     arguments = {name: value for name, value in fields.items() if value is not None}
-    arguments |= {"pin": pin, "labels": _parse_labels(labels)}
+    arguments |= {"pin": pin, "labels": labels}
     if not is_template and (wildcards or draws):
         raise click.UsageError("--wildcards and --random are for templates; add --templates.")
     if axes and "request_id" in arguments and "seed" not in arguments:
@@ -177,7 +200,7 @@ def submit(
     if axes:
         arguments.setdefault("seed", secrets.randbelow(SEED_LIMIT))
         source = varied(source, axes, arguments["seed"])
-    with door.connect() as client:
+    with door.connect() as client, fields_as_options():
         if dry_run:
             sys.exit(0 if show_preview(client, source, arguments, as_json=as_json) else 1)
         if is_template or axes:
@@ -194,13 +217,6 @@ def submit(
         else:
             name = short_id(job.name)
             click.echo(f"Follow it: farm watch {name}\nFetch it:  farm pull {name} out/{name}")
-
-
-def _parse_labels(labels: tuple[str, ...]) -> dict[str, str]:
-    pairs = [label.partition("=") for label in labels]
-    if any(not key or not separator for key, separator, _ in pairs):
-        raise click.UsageError("Write labels as KEY=VALUE.")
-    return {key: value for key, _, value in pairs}
 
 
 def _confirm(source: Source, axes: Sequence[Axis], *, yes: bool) -> None:

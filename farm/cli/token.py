@@ -28,15 +28,18 @@ class Lifetime(click.ParamType[int]):
         return int(written[1]) * _UNITS[written[2]]
 
 
-@click.group(epilog="Example: farm token create --role submit --name anna --expires 30d")
-def token() -> None:
-    r"""Say who may use the farm from other machines.
+@click.group(
+    epilog="""\b
+Roles:
+  submit   submits jobs, sees and steers its own
+  worker   is a worker, or becomes one
+  admin    may do everything
 
-    \b
-    submit   submits jobs, sees and steers its own
-    worker   is a worker, or becomes one
-    admin    may do everything
-    """
+\b
+Example: farm token create --role submit --name anna --expires 30d"""
+)
+def token() -> None:
+    """Say who may use the farm from other machines."""
 
 
 @token.command(epilog="Example: farm token create --role submit --name anna --expires 30d")

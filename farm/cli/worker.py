@@ -12,7 +12,13 @@ import click
 from farm.carrier.security import RaySecurity, ray_token
 from farm.catalogue import Catalogue
 from farm.cli.logs import log_to_stderr
-from farm.cli.options import json_option, null_renderer_option, state_option
+from farm.cli.options import (
+    LABELS_VARIABLE,
+    coordinator_state_option,
+    json_option,
+    null_renderer_option,
+    worker_labels_option,
+)
 from farm.cli.output import console, print_json
 from farm.cli.renderer import make_renderer
 from farm.cli.signals import stop_signals
@@ -48,7 +54,11 @@ folder_option = click.option(
 )
 
 
-@worker.command(epilog="Example: farm worker join 'farm://studio.local:7433?token=...&ca=sha256:...' --name studio-3")
+@worker.command(
+    epilog="""\b
+Example:
+  farm worker join 'farm://studio.local:7433?token=...&ca=sha256:...' --name studio-3""",
+)
 @click.argument("invitation")
 @click.option("--name", default=socket.gethostname, help="What to call this machine.  [default: the host's name]")
 @folder_option
@@ -78,6 +88,7 @@ def join(invitation: str, name: str, folder: Path, as_json: bool) -> None:
     epilog="""\b
 Examples:
   farm worker run
+  farm worker run --label room=attic
   farm worker run --ray-address 127.0.0.1:7434 --name second --folder ./second"""
 )
 @click.option(
@@ -89,7 +100,8 @@ Examples:
 )
 @click.option("--name", help="This worker's name, with --ray-address.  [default: the host's name]")
 @folder_option
-@state_option
+@coordinator_state_option
+@worker_labels_option
 @null_renderer_option
 @click.option(
     "--null-seconds", type=float, default=0.0, hidden=True, help="Seconds that the null renderer takes for an image."
@@ -110,6 +122,7 @@ def run(
     name: str | None,
     folder: Path,
     state: Path,
+    labels: dict[str, str],
     null_renderer: bool,
     null_seconds: float,
     metrics_listen: str,
@@ -139,7 +152,8 @@ def run(
         signal.signal(signal_number, lambda *_: stop_worker(inbox))
     if stop_with_stdin:
         when_stdin_ends(lambda: stop_worker(inbox))
-    run_worker(settings, make_renderer(Catalogue(), folder, null=null_renderer, null_seconds=null_seconds), inbox)
+    renderer = make_renderer(Catalogue(), folder, null=null_renderer, null_seconds=null_seconds, labels=labels)
+    run_worker(settings, renderer, inbox)
 
 
 def _member(folder: Path) -> WorkerSettings:
@@ -159,10 +173,16 @@ def _member(folder: Path) -> WorkerSettings:
     )
 
 
-@worker.command(epilog="Example: farm worker install --dry-run")
+@worker.command(
+    epilog="""\b
+Examples:
+  farm worker install --dry-run
+  farm worker install --label room=attic --label owner=anna"""
+)
 @folder_option
+@worker_labels_option
 @click.option("--dry-run", is_flag=True, help="Print what would be written and run, and do nothing.")
-def install(folder: Path, dry_run: bool) -> None:
+def install(folder: Path, labels: dict[str, str], dry_run: bool) -> None:
     """Have the system run this worker always: launchd on macOS, systemd on Linux.
 
     It is started with the machine (on macOS: when you log in) and again whenever it ends. `farm worker uninstall` takes
@@ -171,7 +191,8 @@ def install(folder: Path, dry_run: bool) -> None:
     from farm.cli import service
 
     MembershipFolder(folder).load()
-    made = service.worker_service(folder.absolute())
+    variables = {LABELS_VARIABLE: " ".join(f"{key}={value}" for key, value in labels.items())} if labels else {}
+    made = service.worker_service(folder.absolute(), variables)
     if dry_run:
         click.echo(f"# {made.path}\n{made.description.decode()}")
         for command in made.load:

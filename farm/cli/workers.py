@@ -46,7 +46,7 @@ def workers(context: click.Context, /, door: Door, as_json: bool) -> None:
             )
             for worker in listed
         ),
-        nothing="No worker has joined this farm yet.",
+        nothing="No worker has joined since the coordinator was started.",
     )
     for worker in listed:
         if worker.reason:

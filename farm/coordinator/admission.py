@@ -56,7 +56,7 @@ def chosen_model(models: Models, name: str) -> Model:
     if len(there) != 1:
         known = ", ".join(model.name for model in there) or "none; add one first"
         raise InvalidRequestError(
-            f"The job names no model, and there is not exactly one to choose. There are: {known}.",
+            f"The job names no model in spec.model, and there is not exactly one to choose. There are: {known}.",
             {"spec.model": f"is missing; known are {known}"},
         )
     return there[0]

@@ -241,7 +241,8 @@ def ended_explanation(row: JobRow) -> Explanation:
     """What is to be said of a job that has ended."""
     assert row.state is not None, "the row of a live job has no summary yet"
     losses = tuple(loss_view(row.job_id, loss) for loss in row.losses)
-    return Explanation(f"It has ended: {row.state.value}. {row.reason}".strip(), (), losses)
+    why = f" ({row.reason})" if row.reason else ""
+    return Explanation(f"It has ended: {row.state.value}{why}.", (), losses)
 
 
 def _summary(job: LiveJob, workers: list[WorkerExplanation]) -> str:

@@ -103,7 +103,12 @@ def test_a_ca_that_is_none_is_told(elsewhere: str, ca: str, says: str) -> None:
         Client(elsewhere, ca=ca)
 
 
-def test_another_machine_is_never_called_without_something_to_verify_it_with() -> None:
+@pytest.mark.parametrize("variable", [None, ""])
+def test_another_machine_is_never_called_without_something_to_verify_it_with(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    if variable is not None:
+        monkeypatch.setenv("FARM_CA", variable)
     with pytest.raises(UntrustedServerError, match="Set FARM_CA"):
         Client("192.0.2.1:7433", token="farm_secret")
 

@@ -31,7 +31,7 @@ def test_a_model_is_shown_with_each_of_its_forms(run: Run) -> None:
     code, out, _ = run("models", "show", "shapes")
     assert code == 0
     assert all(word in out for word in ("original", "split_einsum", "float16", "sha256:", "64x64", "Workers: local"))
-    assert run("models", "show", "square")[2].startswith("Error: there is no model 'square'")
+    assert run("models", "show", "square")[2].startswith('Error: There is no model "square"; there are: shapes.')
 
 
 def test_without_a_farm_the_disk_is_listed(run: Run, shelf: Path) -> None:

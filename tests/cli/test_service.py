@@ -145,3 +145,11 @@ def test_launchd_starts_the_agent_and_starts_it_again(tmp_path: Path) -> None:
             time.sleep(0.2)
     finally:
         uninstall(made)
+
+
+def test_a_service_has_the_labels_that_its_worker_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FARM_MODELS", "/models")
+    made = service.worker_service(tmp_path, {"FARM_WORKER_LABELS": "room=attic owner=anna"})
+    assert b"FARM_WORKER_LABELS" in made.description
+    assert b"room=attic owner=anna" in made.description
+    assert b"/models" in made.description

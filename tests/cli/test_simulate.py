@@ -1,9 +1,11 @@
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from farm.cli.simulate import simulate
+from tests.cli.conftest import runner
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "fleets"
 
@@ -33,3 +35,16 @@ def test_simulate_prints_json_for_programs(tmp_path: Path) -> None:
     assert report["images"] == 40
     assert report["bound"] <= report["makespan"]
     assert [chip["chip"] for chip in report["chips"]] == ["Apple M1", "Apple M2 Pro", "Apple M1 Max"]
+
+
+def test_files_that_cannot_be_used_are_told_before_anything_is_simulated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runner(capsys)
+    binary = tmp_path / "fleet.toml"
+    binary.write_bytes(b"\x89PNG")
+    fleet, workload = EXAMPLES / "desk.toml", EXAMPLES / "batch.toml"
+    code, _, err = run("simulate", binary, workload)
+    assert (code, f"{binary} cannot be read" in err, "That is a bug" in err) == (1, True, False), err
+    code, _, err = run("simulate", fleet, workload, "--plot", binary / "run.svg")
+    assert (code, "run.svg cannot be written" in err, "That is a bug" in err) == (1, True, False), err

@@ -82,7 +82,7 @@ def test_a_dry_run_names_every_wrong_row_whoever_sees_it(
 
 def test_a_dry_run_of_what_is_wrong_as_a_whole_says_so(run: Run, tmp_path: Path) -> None:
     for arguments, says in (
-        (["-p", "a", "--steps", 0], "spec.defaults.steps is 0"),
+        (["-p", "a", "--steps", 0], "--steps is 0"),
         (["-p", "a", "--model", "nothing"], "nothing"),
         ([tmp_path / "no.txt"], "cannot be read: No such file"),
     ):
@@ -133,12 +133,29 @@ def test_a_grid_of_two_settings_is_a_table_on_the_contact_sheet(run: Run, tmp_pa
         ["--vary", "steps=1,2", "--request-id", "x"],
         ["--random", 3],
         ["--wildcards", "."],
+        ["--label", "room"],
+        ["--worker-label", "=attic"],
     ],
 )
 def test_options_that_contradict_each_other_are_refused(run: Run, arguments: list[object]) -> None:
     code, _, err = run("submit", "-p", "a", *arguments)
     assert code == 2
     assert "Usage: farm submit" in err
+
+
+@pytest.mark.parametrize(
+    ("pin", "says"),
+    [
+        (["--worker-label", "room=attic"], "room=attic"),
+        (["--runtime", "coreml"], "coreml"),
+        (["--model-digest", "sha256:0"], "--model-digest is no variant of shapes; known are sha256:"),
+    ],
+)
+def test_a_job_that_is_pinned_to_what_no_worker_has_is_refused_with_what_is_missing(
+    run: Run, pin: list[object], says: str
+) -> None:
+    code, _, err = run("submit", "-p", "a", *pin)
+    assert (code, says in err, "Nothing was submitted" in err) == (1, True, True), err
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from farm import Client
 from farm.cli.local_fleet import free_ray_address
-from farm.domain import JobState
+from farm.domain import JobState, Pin
 from tests.cli.processes import SECONDS, eventually, processes_that_name, start_farm
 
 WORKER = ("worker", "run", "--folder", "{}", "--state", "{}")
@@ -65,7 +65,10 @@ def test_help_does_not_wait_for_ray_to_be_imported(command: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_a_fleet_for_trying_out_renders_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_fleet_for_trying_out_renders_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FARM_WORKER_LABELS", "room=attic owner=anna")
     options = ["--address", "127.0.0.1:0", "--state", tmp_path / "state", "--null-renderer", "--workers", "2"]
     process = start_farm("up", *options)
     try:
@@ -73,7 +76,8 @@ def test_a_fleet_for_trying_out_renders_and_leaves_nothing_behind(tmp_path: Path
         address = process.stdout.readline().partition(" at ")[2].partition(";")[0]
         with Client(address) as client:
             assert eventually(lambda: len(list(client.workers())) == 2, 3 * SECONDS)
-            job = client.submit(["a red circle"] * 20, steps=2)
+            assert all(worker.labels == {"room": "attic", "owner": "anna"} for worker in client.workers())
+            job = client.submit(["a red circle"] * 20, steps=2, pin=Pin(worker_labels={"room": "attic"}))
             assert job.wait() is JobState.SUCCEEDED
             workers = {image.worker for page in job.list_images() for image in page}
         assert workers <= {"workers/local-1", "workers/local-2"}
