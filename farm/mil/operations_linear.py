@@ -53,9 +53,7 @@ def _swapped(g: Graph, x: Operand, rank: int, wanted: bool) -> Operand:
 def einsum(g: Graph, values: tuple[Tensor, ...], *, equation: str) -> Result:
     # MIL has one form of it: matrices at dimensions -3 and -1, (..., C, H, W) by (..., W, H, U) is (..., C, H, U).
     x, y = values
-    left, right, result = equation.replace(" ", "").replace("->", ",").split(",")
-    *batch, c, h, w = list(left)
-    if list(right) != [*batch, w, h, right[-1]] or list(result) != [*batch, c, h, right[-1]]:
+    if not is_product_of_matrices(equation):
         raise UnsupportedError(f"equation '{equation}' is not known")
     if x.type.shape[-2] == y.type.shape[-2] == 1:
         # In split-einsum attention each head is alone in its product: these are matrices, with nothing to transpose.
@@ -65,6 +63,13 @@ def einsum(g: Graph, values: tuple[Tensor, ...], *, equation: str) -> Result:
     swap = [*outer, x.rank - 2, x.rank - 3, x.rank - 1]
     product = g.node("MatMul", g.node("Transpose", x, perm=swap), g.node("Transpose", y, perm=swap))
     return g.node("Transpose", product, perm=swap)
+
+
+def is_product_of_matrices(equation: str) -> bool:
+    """Whether an equation is the form that MIL has, whatever its letters."""
+    left, right, result = equation.replace(" ", "").replace("->", ",").split(",")
+    *batch, c, h, w = list(left)
+    return list(right) == [*batch, w, h, right[-1]] and list(result) == [*batch, c, h, right[-1]]
 
 
 @OPERATIONS.operation

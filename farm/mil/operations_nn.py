@@ -242,16 +242,13 @@ def layer_norm(
     epsilon: float = 1e-5,
 ) -> Result:
     along = sorted(axis % x.rank for axis in (range(x.rank) if axes is None else axes))
-    if along == list(range(along[0], x.rank)):
-        scale: Operand = gamma or np.ones(fixed(x.type.shape[along[0] :]), np.float32)
+    scale: Operand = gamma or np.ones(fixed([x.type.shape[axis] for axis in along]), np.float32)
+    order = [axis for axis in range(x.rank) if axis not in along] + along
+    if order == sorted(order):
         return g.node("LayerNormalization", x, scale, beta, axis=along[0], epsilon=epsilon)
-    centred = g.node("Sub", x, g.node("ReduceMean", x, int64(along)))
-    variance = g.node("ReduceMean", g.node("Mul", centred, centred), int64(along))
-    normal = g.node("Div", centred, g.node("Sqrt", g.node("Add", variance, fp32(epsilon))))
-    shape = fixed([size if axis in along else 1 for axis, size in enumerate(x.type.shape)])
-    if gamma is not None:
-        normal = g.node("Mul", normal, gamma.value().reshape(shape))
-    return normal if beta is None else g.node("Add", normal, beta.value().reshape(shape))
+    last = g.node("Transpose", x, perm=order)
+    normal = g.node("LayerNormalization", last, scale, beta, axis=x.rank - len(along), epsilon=epsilon)
+    return g.node("Transpose", normal, perm=np.argsort(order).tolist())
 
 
 @OPERATIONS.operation

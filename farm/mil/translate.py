@@ -29,6 +29,7 @@ from farm.mil import (
     operations_shape,
 )
 from farm.mil.features import Feature
+from farm.mil.fusion import fuse
 from farm.mil.graph import ONNX_OPSET, Graph, Result, Tensor, UnsupportedError, graph_type
 from farm.mil.program import Argument, Function, Operation, Program, Value, ValueType
 from farm.mil.table import Entry, Parameter, merge
@@ -122,7 +123,7 @@ def translate(program: Program, *, mapped_from: int = _MAPPED_ELEMENTS) -> Trans
     Raises:
         UnsupportedOperationsError: Some of it has no translation. All of it is named.
     """
-    function = program.functions[program.main]
+    function = fuse(program.functions[program.main])
     translator = _Translator(Graph(maps_weights=_constant_elements(function) > mapped_from))
     translator.declare(program)
     translator.run(function)
