@@ -47,7 +47,7 @@ def check_versions(worker: Versions, coordinator: Versions) -> None:
         )
         steps = "; ".join(fix for *_, fix in wrong)
         raise VersionMismatchError(
-            f"This machine cannot work for the farm: {differences}. In its folder of the farm, {steps}; then try again.",
+            f"This machine cannot be a worker: {differences}. In its folder of the farm, {steps}; then try again.",
             **{what.removeprefix("the ").lower(): wanted for wanted, _, what, _ in wrong},
         )
 
