@@ -425,6 +425,7 @@ class JobSpec(_message.Message):
     PIN_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+    WEBHOOK_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """A name for people. Need not be unique."""
     model: _builtins.str
@@ -438,6 +439,10 @@ class JobSpec(_message.Message):
     entry_count: _builtins.int
     """How many entries follow. Set: a submission that ends with another number of entries is refused.
     Unset: as many images as entries arrive, or one image of the defaults if none do.
+    """
+    webhook: _builtins.str
+    """Where to tell, by a signed POST, that the job has ended: an http or https URL. Empty: nobody is told. The farm goes on
+    trying for three days, also over restarts; docs/webhooks.md says what is sent and how to check it.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -462,10 +467,11 @@ class JobSpec(_message.Message):
         pin: Global___Pin | None = ...,
         output: _builtins.str = ...,
         entry_count: _builtins.int | None = ...,
+        webhook: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_count", b"_entry_count", "defaults", b"defaults", "entry_count", b"entry_count", "pin", b"pin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_count", b"_entry_count", "defaults", b"defaults", "display_name", b"display_name", "entry_count", b"entry_count", "labels", b"labels", "model", b"model", "output", b"output", "pin", b"pin", "priority", b"priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_count", b"_entry_count", "defaults", b"defaults", "display_name", b"display_name", "entry_count", b"entry_count", "labels", b"labels", "model", b"model", "output", b"output", "pin", b"pin", "priority", b"priority", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__entry_count: _TypeAlias = _typing.Literal["entry_count"]  # noqa: Y015
     _WhichOneofArgType__entry_count: _TypeAlias = _typing.Literal["_entry_count", b"_entry_count"]  # noqa: Y015
