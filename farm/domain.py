@@ -273,6 +273,7 @@ class JobSpec:
         labels: The submitter's own key-value pairs.
         defaults: What entries that leave a field open take; its seed is always set once the job is accepted.
         pin: Restricts where the job may run.
+        webhook: URL that is told when the job has ended; empty for none.
     """
 
     model: str
@@ -281,6 +282,7 @@ class JobSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     defaults: ImageSpec = ImageSpec()
     pin: Pin = Pin()
+    webhook: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,6 +253,12 @@ class UntrustedServerError(FarmError):
     reason = "SERVER_UNTRUSTED"
 
 
+class WebhookError(FarmError):
+    """A job's end could not be told to its webhook."""
+
+    reason = "WEBHOOK_FAILED"
+
+
 class VersionMismatchError(FarmError):
     """A worker's farm, Ray or Python is another version than the coordinator's."""
 

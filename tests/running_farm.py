@@ -2,7 +2,7 @@
 
 import asyncio
 import queue
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,8 @@ from farm.channel import open_channel
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.engine import Engine, LocalEngine
 from farm.web.server import WebServer
+from farm.webhooks.courier import TRIES, delivering
+from farm.webhooks.signing import Secret
 from farm.worker.null_renderer import NullRenderer
 
 TIMEOUT_SECONDS = 30.0
@@ -56,6 +58,8 @@ def running_farm(
     seconds_per_image: float = 0.0,
     failures: Mapping[int, int] | None = None,
     page: str = "",
+    private_webhooks: bool = False,
+    webhook_tries: Sequence[float] = TRIES,
 ) -> Iterator[RunningFarm]:
     """Runs a farm until the block ends.
 
@@ -67,6 +71,8 @@ def running_farm(
         seconds_per_image: How long that renderer takes.
         failures: How often each image, by index, fails.
         page: Where to serve the page; nowhere if nothing is said.
+        private_webhooks: Whether webhooks may be on this machine.
+        webhook_tries: When they are tried again, in seconds after the end of a job.
     """
     catalogue = Catalogue(cache=state.parent / "digests.json")
     renderer = NullRenderer(
@@ -83,8 +89,10 @@ def running_farm(
             web = await WebServer.start(Reach(page), coordinator, catalogue, access) if page else None
             url = web.urls[0] if web else ""
             end = lambda: loop.call_soon_threadsafe(stop.set)  # noqa: E731 - what stops it is known here alone
-            ready.put(RunningFarm(server.address, url, state, coordinator, access, end))
-            await stop.wait()
+            secret = Secret.open(access.folder)
+            async with delivering(coordinator, secret, allow_private=private_webhooks, tries=webhook_tries):
+                ready.put(RunningFarm(server.address, url, state, coordinator, access, end))
+                await stop.wait()
             if web is not None:
                 await web.stop()
             await server.stop(grace_seconds=0.1)

@@ -125,6 +125,7 @@ def decode_job_spec(message: job_pb2.JobSpec) -> domain.JobSpec:
         labels=dict(message.labels),
         defaults=decode_image_spec(message.defaults),
         pin=decode_pin(message.pin),
+        webhook=message.webhook,
     )
 
 
@@ -174,6 +175,7 @@ def encode_job_spec(spec: domain.JobSpec, image_count: int) -> job_pb2.JobSpec:
         defaults=encode_image_spec(spec.defaults),
         pin=encode_pin(spec.pin),
         entry_count=image_count,
+        webhook=spec.webhook,
     )
 
 

@@ -58,6 +58,7 @@ CODES: Mapping[type[errors.FarmError], grpc.StatusCode] = {
     errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.TokenNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.UntrustedServerError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.WebhookError: grpc.StatusCode.UNAVAILABLE,
     errors.VersionMismatchError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.WorkerNameTakenError: grpc.StatusCode.ALREADY_EXISTS,
 }

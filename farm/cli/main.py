@@ -38,6 +38,7 @@ COMMANDS = {
     "probe": ("farm.cli.probe:probe", "Print what this machine is and what its chip favours."),
     "doctor": ("farm.cli.doctor:doctor", "Look for what would keep a farm from working on this machine."),
     "token": ("farm.cli.token:token", "Say who may use the farm from other machines."),
+    "webhooks": ("farm.cli.webhooks:webhooks", "Show what the ends of jobs are signed with."),
     "simulate": ("farm.cli.simulate:simulate", "Try a fleet and a workload in virtual time."),
     "convert": ("farm.cli.convert:convert", "Make a model of a checkpoint."),
     "models": ("farm.cli.models:models", "List the models, fetch and check them, or have one loaded."),

@@ -100,6 +100,14 @@ hostname_option = click.option(
     help="What other machines call this one, if that is not its own name or address; may be given more than once.",
 )
 
+private_webhooks_option = click.option(
+    "--private-webhooks",
+    is_flag=True,
+    envvar="FARM_PRIVATE_WEBHOOKS",
+    show_envvar=True,
+    help="Let webhooks of jobs go to private networks and this machine, too; see `farm webhooks`.",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, with the API's field names.")
 
 null_renderer_option = click.option(

@@ -23,6 +23,7 @@ from farm.cli.options import (
     json_option,
     listen_option,
     null_renderer_option,
+    private_webhooks_option,
     ray_address_option,
     state_option,
     web_listen_option,
@@ -37,6 +38,8 @@ from farm.coordinator.engine import Engine, LocalEngine
 from farm.coordinator.ray_engine import RayEngine
 from farm.metrics import BOTH, COORDINATOR, WORKER, Meters
 from farm.web.server import WebServer
+from farm.webhooks.courier import delivering
+from farm.webhooks.signing import Secret
 
 
 @click.command(
@@ -50,6 +53,7 @@ Examples:
 @hostname_option
 @state_option
 @null_renderer_option
+@private_webhooks_option
 @click.option(
     "--engine",
     "engine_name",
@@ -71,6 +75,7 @@ def coordinator(
     null_renderer: bool,
     engine_name: str,
     ray_address: str | None,
+    private_webhooks: bool,
     stop_with_stdin: bool,
     as_json: bool,
 ) -> None:
@@ -105,11 +110,15 @@ def coordinator(
     reaches = Reach(address, hostnames), web_reach(web_address, hostnames)
     if engine_name == "local":
         local = LocalFarm(catalogue, null_renderer)
-        asyncio.run(serve(reaches, state, catalogue, local.engine, None, stop_with_stdin, announce, local.meters))
+        asyncio.run(
+            serve(
+                reaches, state, catalogue, local.engine, None, stop_with_stdin, private_webhooks, announce, local.meters
+            )
+        )
         return
     check_free(address)
     settings, ray = ray_access(state, ray_address or default_ray_address(reaches[0]))
-    asyncio.run(serve(reaches, state, catalogue, RayEngine(settings), ray, stop_with_stdin, announce))
+    asyncio.run(serve(reaches, state, catalogue, RayEngine(settings), ray, stop_with_stdin, private_webhooks, announce))
 
 
 @click.command(epilog="Example: farm up")
@@ -118,6 +127,7 @@ def coordinator(
 @hostname_option
 @state_option
 @null_renderer_option
+@private_webhooks_option
 @click.option(
     "--workers",
     type=click.IntRange(0, 16),
@@ -126,7 +136,13 @@ def coordinator(
     "renders at a time, unless with --null-renderer.  [default: this machine as one worker, without Ray]",
 )
 def up(
-    address: str, web_address: str, hostnames: tuple[str, ...], state: Path, null_renderer: bool, workers: int
+    address: str,
+    web_address: str,
+    hostnames: tuple[str, ...],
+    state: Path,
+    null_renderer: bool,
+    private_webhooks: bool,
+    workers: int,
 ) -> None:
     """Start a farm on this machine, and say how to use it. Ctrl-C stops it; jobs go on when it is started again."""
     log_to_stderr(logging.WARNING)
@@ -155,7 +171,9 @@ def up(
     reaches = Reach(address, hostnames), web_reach(web_address, hostnames)
     if workers == 0:
         local = LocalFarm(catalogue, null_renderer)
-        asyncio.run(serve(reaches, state, catalogue, local.engine, None, False, announce, local.meters))
+        asyncio.run(
+            serve(reaches, state, catalogue, local.engine, None, False, private_webhooks, announce, local.meters)
+        )
         return
     if not reaches[0].is_local:
         raise click.UsageError(
@@ -165,9 +183,7 @@ def up(
     check_free(address)
     settings, ray = ray_access(state, free_ray_address())
     with local_workers(workers, state, settings.address, null_renderer=null_renderer):
-        asyncio.run(
-            serve(reaches, state, catalogue, RayEngine(settings), ray, stop_with_stdin=False, announce=announce)
-        )
+        asyncio.run(serve(reaches, state, catalogue, RayEngine(settings), ray, False, private_webhooks, announce))
 
 
 class LocalFarm:
@@ -188,6 +204,7 @@ async def serve(
     engine: Engine,
     ray: RayAccess | None,
     stop_with_stdin: bool,
+    private_webhooks: bool,
     announce: Callable[[Reach, Access, WebServer | None], None],
     meters: Meters | None = None,
 ) -> None:
@@ -208,8 +225,9 @@ async def serve(
         web = None
         try:
             web = await WebServer.start(page, coordinator, catalogue, access) if page else None
-            announce(server.reach, access, web)
-            await stop.wait()
+            async with delivering(coordinator, Secret.open(access.folder), allow_private=private_webhooks):
+                announce(server.reach, access, web)
+                await stop.wait()
         finally:
             if web is not None:
                 await web.stop()

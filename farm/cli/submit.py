@@ -99,6 +99,7 @@ Examples:
     callback=read_pairs,
     help="Your own label; give it again for more.",
 )
+@click.option("--webhook", metavar="URL", help="Tell this URL when the job has ended, signed: see `farm webhooks`.")
 @click.option("--negative-prompt", help="What no image should show.")
 @click.option("--seed", type=int, help="Seed of the first image; each next one has the next.  [default: drawn]")
 @click.option("--width", type=int, help="Width in pixels.")

@@ -94,6 +94,7 @@ class Client:
         priority: int = 0,
         labels: Mapping[str, str] | None = None,
         pin: Pin | None = None,
+        webhook: str = "",
         request_id: str | None = None,
         validate_only: bool = False,
         **defaults: Any,
@@ -109,6 +110,7 @@ class Client:
             priority: Larger runs first, -100 to 100.
             labels: Your own key-value pairs.
             pin: Restricts where the job may run.
+            webhook: URL that is told when the job has ended (docs/webhooks.md).
             request_id: A UUID: the same submission sent again with it returns the first one's job.
             validate_only: Check everything and submit nothing. The job that is returned has no name; its `message` is
                 what it would be.
@@ -127,6 +129,7 @@ class Client:
                 priority=priority,
                 labels=labels,
                 pin=pin,
+                webhook=webhook,
                 request_id=request_id,
                 validate_only=validate_only,
                 defaults=defaults,

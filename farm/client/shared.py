@@ -44,6 +44,7 @@ def outgoing(
     priority: int,
     labels: Mapping[str, str] | None,
     pin: Pin | None,
+    webhook: str,
     request_id: str | None,
     validate_only: bool,
     defaults: Mapping[str, Any],
@@ -60,7 +61,8 @@ def outgoing(
         defaults=image_spec_message(_defaults_spec(defaults), "spec.defaults"),
         pin=codec.encode_pin(pin or Pin()),
     )
-    for name, value in (("display_name", display_name), ("model", model), ("priority", priority)):
+    texts = {"display_name": display_name, "model": model, "priority": priority, "webhook": webhook}
+    for name, value in texts.items():
         try:
             setattr(spec, name, value)
         except (TypeError, ValueError) as error:

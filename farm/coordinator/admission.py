@@ -7,6 +7,7 @@ never possible.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from farm.domain import (
     INIT_IMAGE_SIGNATURES,
@@ -27,6 +28,7 @@ NOTHING_SAID = ImageSpec()
 MAX_PROMPT_CHARACTERS = 10_000
 MAX_LABELS = 64
 MAX_LABEL_CHARACTERS = 256
+MAX_URL_CHARACTERS = 2000
 PRIORITIES = range(-100, 101)
 
 MAX_LACKS = 3
@@ -128,6 +130,8 @@ def job_violations(spec: JobSpec, model: Model) -> Iterator[tuple[str, str]]:
         yield "spec.labels", f"has {len(spec.labels)} labels; at most {MAX_LABELS} are taken"
     if any(len(text) > MAX_LABEL_CHARACTERS for label in spec.labels.items() for text in label):
         yield "spec.labels", f"has a key or value of more than {MAX_LABEL_CHARACTERS} characters"
+    if problem := _webhook_problem(spec.webhook):
+        yield "spec.webhook", problem
     for name, message in image_violations(spec.defaults, model):
         yield f"spec.defaults.{name}", message
     digests = {variant.digest for variant in model.variants}
@@ -135,6 +139,24 @@ def job_violations(spec: JobSpec, model: Model) -> Iterator[tuple[str, str]]:
         yield "spec.pin.model_digest", f"is no variant of {model.name}; known are {', '.join(sorted(digests))}"
     if spec.pin.attention and spec.pin.attention not in {variant.attention for variant in model.variants}:
         yield "spec.pin.attention", f"is {spec.pin.attention.value}; {model.name} has no such variant"
+
+
+def _webhook_problem(url: str) -> str:
+    """Why a job's end cannot be told to this URL; empty if it can, or nobody is to be told."""
+    if not url:
+        return ""
+    if len(url) > MAX_URL_CHARACTERS or not url.isascii() or not url.isprintable() or " " in url:
+        return f"must be at most {MAX_URL_CHARACTERS} printable ASCII characters without spaces"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return f"is no URL ({error})"
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        return f'is "{url[:50]}"; it must begin with https://HOST or http://HOST'
+    if parts.username is not None or parts.password is not None:
+        return "must hold no user name or password; put a secret into its path or query"
+    return ""
 
 
 def entry_violations(

@@ -290,6 +290,15 @@ class Coordinator:
         """Seconds since the epoch, by the clock that stamps events."""
         return self._loop.now()
 
+    async def owed_webhooks(self) -> list[str]:
+        """Jobs that have ended, and whose end is yet to be told to their webhooks."""
+        return await self._storage.read(self._storage.reader.owed_webhooks)
+
+    async def settle_webhook(self, job: JobView) -> None:
+        """Notes that this end of a job was told, or never will be."""
+        assert job.end_time is not None, "only an end is told"
+        await self._storage.write(self._storage.journal.settle_webhook, job.job_id, job.end_time)
+
     async def explain(self, job_id: str) -> Explanation:
         """Why a job runs, or does not run, on each worker, and what was lost. Raises `JobNotFoundError`."""
         async with self._loop.reading() as (state, _):

@@ -105,8 +105,16 @@ class Journal:
     def delete_job(self, job_id: str) -> None:
         """Forgets a job that has ended."""
         with self._connection.transaction() as sql:
-            for table in ("jobs", "entries", "results", "requests"):
+            for table in ("jobs", "entries", "results", "requests", "webhooks"):
                 sql.execute(f"DELETE FROM {table} WHERE job_id = ?", (job_id,))  # noqa: S608 - names from the line above
+
+    def settle_webhook(self, job_id: str, end_time: float) -> None:
+        """Notes that nobody need be told any more that the job ended at that time; a later end is told anew."""
+        with self._connection.transaction() as sql:
+            sql.execute(
+                "DELETE FROM webhooks WHERE job_id = (SELECT job_id FROM jobs WHERE job_id = ? AND end_time = ?)",
+                (job_id, end_time),
+            )
 
 
 def _write_event(sql: sqlite3.Connection, sequence: int, event: ev.DurableEvent) -> None:
@@ -137,6 +145,8 @@ def _write_opened(sql: sqlite3.Connection, sequence: int, event: ev.JobOpened) -
         (event.job_id,),
     )
     sql.execute("DELETE FROM staging WHERE job_id = ?", (event.job_id,))
+    if event.spec.webhook:
+        sql.execute("INSERT OR IGNORE INTO webhooks (job_id) VALUES (?)", (event.job_id,))
     _write_event(sql, sequence, event)
 
 

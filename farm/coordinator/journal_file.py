@@ -4,7 +4,7 @@
 became of each settled image; `events` all other durable events of jobs that are live. When a job ends its events are
 folded into its row, so a restart costs by what is live and not by what ever was. `staging` names submissions that are
 still arriving: their entries are there already, and nobody sees them. `kept` holds what is worth keeping over a restart
-and not promised.
+and not promised; `webhooks` names the jobs whose end is yet to be told to somebody.
 """
 
 import sqlite3
@@ -51,6 +51,9 @@ MIGRATIONS = (
     """,
     """
     CREATE INDEX commits_in_order ON results (sequence) WHERE state = 'SUCCEEDED';
+    """,
+    """
+    CREATE TABLE webhooks (job_id TEXT PRIMARY KEY) WITHOUT ROWID;
     """,
 )
 """Scripts that take a journal from each schema version to the next; the version is their count (`user_version`)."""

@@ -221,6 +221,11 @@ class JournalReader:
         )
         return [msgspec.json.decode(body, type=ev.ImageCommitted) for (body,) in rows][::-1]
 
+    def owed_webhooks(self) -> list[str]:
+        """Jobs that have ended, and whose end is yet to be told."""
+        rows = self._sql.execute("SELECT job_id FROM webhooks JOIN jobs USING (job_id) WHERE state IS NOT NULL")
+        return [job_id for (job_id,) in rows]
+
     def request(self, request_id: str) -> RequestRow | None:
         """The submission that was accepted under this id."""
         row = self._sql.execute("SELECT job_id, digest FROM requests WHERE request_id = ?", (request_id,)).fetchone()

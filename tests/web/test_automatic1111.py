@@ -18,7 +18,7 @@ from farm.domain import SAMPLERS
 from farm.errors import InvalidRequestError
 from farm.web.automatic1111_images import sampler
 from tests.running_farm import RunningFarm, running_farm
-from tests.web.waiting import until, until_cancelled
+from tests.waiting import until, until_cancelled
 
 SMALL = {"width": 64, "height": 64, "steps": 3}
 

@@ -16,7 +16,7 @@ from PIL import Image
 from farm.access.tokens import Role
 from farm.client import Client
 from tests.running_farm import RunningFarm, running_farm
-from tests.web.waiting import job_of, until, until_cancelled
+from tests.waiting import job_of, until, until_cancelled
 
 CIRCLE = "a red circle"
 
