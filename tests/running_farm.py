@@ -60,6 +60,7 @@ def running_farm(
     page: str = "",
     private_webhooks: bool = False,
     webhook_tries: Sequence[float] = TRIES,
+    models: Path | None = None,
 ) -> Iterator[RunningFarm]:
     """Runs a farm until the block ends.
 
@@ -73,8 +74,9 @@ def running_farm(
         page: Where to serve the page; nowhere if nothing is said.
         private_webhooks: Whether webhooks may be on this machine.
         webhook_tries: When they are tried again, in seconds after the end of a job.
+        models: Folder of the models; the bundled ones if nothing is said.
     """
-    catalogue = Catalogue(cache=state.parent / "digests.json")
+    catalogue = Catalogue(None if models is None else [models], cache=state.parent / "digests.json")
     renderer = NullRenderer(
         catalogue.models(), seconds_per_image=seconds_per_image, report_steps=True, failures=failures
     )

@@ -10,9 +10,7 @@ from farm.cli.output import print_json
 from farm.webhooks.signing import Secret
 
 
-@click.group(
-    epilog="Example: farm submit prompts.txt --webhook https://studio.example.com/rendered",
-)
+@click.group(epilog="Example: farm webhooks secret")
 def webhooks() -> None:
     """Have a URL told when a job has ended: farm submit --webhook URL.
 

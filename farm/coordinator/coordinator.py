@@ -23,6 +23,7 @@ from farm.coordinator.journal_reader import JobRow
 from farm.coordinator.learned import Keeper
 from farm.coordinator.loop import Change, Loop, Observer
 from farm.coordinator.metering import Metering
+from farm.coordinator.owed import Owed
 from farm.coordinator.prewarming import Prewarming
 from farm.coordinator.recovery import recover, reopened
 from farm.coordinator.storage import Storage
@@ -70,6 +71,8 @@ class Coordinator:
         self.meters = metering.meters
         self.gallery = Gallery(storage, self._spec_of)
         """All committed images, as lists."""
+        self.owed = Owed(storage)
+        """Ends of jobs that are yet to be told."""
         loop.observe(chronicle.observe)
         loop.observe(metering.observe)
         loop.observe(self._bulletin.publish)
@@ -289,15 +292,6 @@ class Coordinator:
     def now(self) -> float:
         """Seconds since the epoch, by the clock that stamps events."""
         return self._loop.now()
-
-    async def owed_webhooks(self) -> list[str]:
-        """Jobs that have ended, and whose end is yet to be told to their webhooks."""
-        return await self._storage.read(self._storage.reader.owed_webhooks)
-
-    async def settle_webhook(self, job: JobView) -> None:
-        """Notes that this end of a job was told, or never will be."""
-        assert job.end_time is not None, "only an end is told"
-        await self._storage.write(self._storage.journal.settle_webhook, job.job_id, job.end_time)
 
     async def explain(self, job_id: str) -> Explanation:
         """Why a job runs, or does not run, on each worker, and what was lost. Raises `JobNotFoundError`."""

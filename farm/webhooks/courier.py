@@ -103,7 +103,7 @@ class Courier:
             async with asyncio.TaskGroup() as deliveries:
                 while True:
                     self._news.clear()
-                    for job_id in set(await self._coordinator.owed_webhooks()) - self._under_way:
+                    for job_id in set(await self._coordinator.owed.job_ids()) - self._under_way:
                         self._under_way.add(job_id)
                         deliveries.create_task(self._deliver(job_id))
                     await self._news.wait()
@@ -129,7 +129,7 @@ class Courier:
                 return
             wait = await self._try(job)
             if wait is None:
-                await self._coordinator.settle_webhook(job)
+                await self._coordinator.owed.settle(job)
                 return
             await asyncio.sleep(wait)
 
@@ -183,10 +183,8 @@ class Courier:
 
 
 def message(job: JobView) -> bytes:
-    """What is sent of a job: as the API has it, but for the picture that it may start from."""
-    encoded = codec.encode_job(job)
-    encoded.spec.defaults.ClearField("init_image")
-    plain = to_plain(encoded)
+    """What is sent of a job: as the API has it."""
+    plain = to_plain(codec.encode_job(job))
     return msgspec.json.encode({"type": "job.ended", "timestamp": plain["end_time"], "data": {"job": plain}})
 
 

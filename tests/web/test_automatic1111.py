@@ -1,7 +1,9 @@
 """webuiapi, a client of AUTOMATIC1111's interface, makes images with a farm."""
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from farm.access.tokens import Role
+from farm.catalogue.catalogue import BUNDLED
 from farm.client import Client
 from farm.domain import SAMPLERS
 from farm.errors import InvalidRequestError
@@ -96,8 +99,20 @@ def test_a_model_is_chosen_for_ones_own_next_requests(farm: RunningFarm) -> None
     assert asked.set_options({"samples_format": "png"}) is None
 
 
-def test_a_model_that_cannot_start_from_a_picture_says_so(farm: RunningFarm) -> None:
-    with pytest.raises(RuntimeError, match="init_images") as raised:
+def test_an_image_starts_from_a_picture(farm: RunningFarm) -> None:
+    result = webui(farm).img2img(images=[Image.new("RGB", (96, 32))], prompt="a", denoising_strength=0.6, **SMALL)
+
+    assert result.image.size == (64, 64)
+    assert "Denoising strength: 0.6" in result.info["infotexts"][0]
+    assert result.info["denoising_strength"] == 0.6
+
+
+def test_a_model_that_cannot_start_from_a_picture_says_so(tmp_path: Path) -> None:
+    shutil.copytree(BUNDLED, tmp_path / "models", ignore=shutil.ignore_patterns("*vae_encoder*"))
+    with (
+        running_farm(tmp_path / "state", page="127.0.0.1:0", models=tmp_path / "models") as farm,
+        pytest.raises(RuntimeError, match=r"init_images cannot be used: shapes has no vae_encoder") as raised,
+    ):
         webui(farm).img2img(images=[Image.new("RGB", (64, 64))], prompt="a", **SMALL)
 
     assert raised.value.args[0] == 400
