@@ -4,12 +4,12 @@ Each has what it needs to finish: a dead actor's images are given to the others.
 charged; for Ray Data, whose actors start with the run, the clock starts with the first image.
 """
 
+import contextlib
 import os
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class DataRenderer:
         return {"id": batch["id"], "began": np.full(len(images), began), "png": np.array(images, dtype=object)}
 
 
-@contextmanager
+@contextlib.contextmanager
 def _cluster() -> Iterator[Callable[[], None]]:
     """Ray with a node for each Mac; yields what kills the victim's node and all that runs there."""
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
@@ -139,34 +139,19 @@ def actor_pool(folder: Path, fault: Fault, images: int) -> float:
 
 
 def _pooled(actors: dict[str, Any], images: int) -> set[int]:
+    """`map_unordered` ends at the first dead actor, so what failed is submitted again, to the same pool.
+
+    The pool goes on to give the dead actor images, each of which fails at once.
+    """
     done: set[int] = set()
-    alive = dict(actors)
+    pool = ActorPool(list(actors.values()))
     while missing := sorted(set(range(images)) - done):
-        pool = ActorPool(list(alive.values()))
         for index in missing:
             pool.submit(lambda actor, value: actor.render.remote(value), index)
-        failed = _drain(pool, done)
-        if failed:  # a pool gives a dead actor further images, each of which fails; it is found out and left out
-            alive = {name: actor for name, actor in alive.items() if _lives(actor)}
+        while pool.has_next():
+            with contextlib.suppress(ray.exceptions.RayError):
+                done.add(pool.get_next_unordered()[0])
     return done
-
-
-def _drain(pool: ActorPool, done: set[int]) -> bool:
-    failed = False
-    while pool.has_next():
-        try:
-            done.add(pool.get_next_unordered()[0])
-        except ray.exceptions.RayError:
-            failed = True
-    return failed
-
-
-def _lives(actor: Any) -> bool:
-    try:
-        ray.get(actor.ready.remote())
-    except ray.exceptions.RayError:
-        return False
-    return True
 
 
 def static_split(folder: Path, fault: Fault, images: int) -> float:
