@@ -83,13 +83,15 @@ class Top(App[FarmError]):
     #status { height: 1; text-style: bold; text-wrap: nowrap; text-overflow: ellipsis; }
     #status.away { text-style: bold reverse; }
     #jobs, #workers, #details { height: 1fr; min-height: 4; }
-    #details { border-top: solid; border-title-style: bold; }
-    #workers { border-top: solid; }
+    #details { border-top: solid $foreground; border-title-color: $foreground; border-title-style: bold; }
+    #workers { border-top: solid $foreground; }
+    DataTable > .datatable--cursor { color: $foreground; background: $background; text-style: reverse; }
+    DataTable:blur > .datatable--cursor { text-style: underline; }
     .throughput { height: 1; }
     .throughput Static { width: 42; }
     .throughput Sparkline { width: 1fr; height: 1; }
     ModalScreen { align: center middle; }
-    .dialog { width: 90%; max-width: 100; height: auto; max-height: 90%; border: round; padding: 0 1; }
+    .dialog { width: 78; max-width: 100%; height: auto; max-height: 90%; border: round $foreground; padding: 0 1; }
     """
 
     def __init__(self, client: AsyncClient, first: Picture) -> None:
@@ -273,7 +275,8 @@ def _fill(table: "DataTable[Text]", rows: Mapping[str, Sequence[str]]) -> None:
         for name, row in rows.items():
             for column, old, new in zip(table.columns, table.get_row(name), row, strict=True):
                 if old.plain != new:
-                    table.update_cell(name, column, Text(new), update_width=True)
+                    # The table measures a whole column for each cell that may have become narrower.
+                    table.update_cell(name, column, Text(new), update_width=len(old) != len(new))
         return
     cursor = table.cursor_row
     chosen = table.coordinate_to_cell_key(table.cursor_coordinate).row_key if table.is_valid_row_index(cursor) else None

@@ -9,20 +9,20 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 HELP = """\
-The upper table lists the jobs that are live, the lower one the machines. Between them stands why the selected
-job runs where it runs, or, with the lower table in use, all about the selected machine. Below is what each class
+The upper table lists the live jobs, the lower one the machines. Between
+them stands why the selected job runs where it runs or, while the lower
+table is in use, all about the selected machine. Below is what each class
 of chips renders now, and how that went since this screen was opened.
 
-  Tab          go to the other table
-  arrows       choose a line; left and right show what is cut off
-  p   r        pause the job, resume it
-  c            cancel the job: what is rendered remains
-  d            drain the worker: it finishes what it has and takes nothing new
-  u            undrain it: it takes work again
-  ?   Esc      this help, and back
-  q            leave; the farm goes on
+  Tab         go to the other table
+  arrows      choose a line; left and right show what is cut off
+  p   r       pause the job, resume it
+  c           cancel the job: what is rendered remains
+  d   u       drain the worker (it finishes what it has), undrain it
+  ?   Esc     this help, and back
+  q           leave; the farm goes on
 
-All of this can be done without a screen: see farm jobs, workers, explain, pause, cancel and drain."""
+Without a screen: farm jobs, workers, explain, pause, cancel, drain."""
 
 
 class Question(ModalScreen[bool]):
