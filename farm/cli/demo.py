@@ -100,14 +100,23 @@ def end_told(process: subprocess.Popen[bytes], state: Path) -> Iterator[None]:
 
 
 @contextmanager
-def farm_process(state: Path, null_renderer: bool) -> Iterator[subprocess.Popen[bytes]]:
+def farm_process(state: Path, null_renderer: bool, web_listen: str = "none") -> Iterator[subprocess.Popen[bytes]]:
     """A coordinator in a process of its own, which ends with the block, and also if this process dies in any way.
 
     It is this Python with the same modules, whatever folder it runs in. It leads a session of its own, so that Ctrl-C
     reaches this process alone, which then stops it in order: it stops when its standard input ends. A second Ctrl-C,
     or more than `STOP_SECONDS`, kills it.
     """
-    options = ["--address", "127.0.0.1:0", "--web-listen", "none", "--state", str(state), "--stop-with-stdin", "--json"]
+    options = [
+        "--address",
+        "127.0.0.1:0",
+        "--web-listen",
+        web_listen,
+        "--state",
+        str(state),
+        "--stop-with-stdin",
+        "--json",
+    ]
     options += ["--null-renderer"] if null_renderer else []
     command = [sys.executable, "-P", "-m", "farm", "coordinator", *options]
     with log_file(state).open("wb") as log:

@@ -10,7 +10,7 @@ from farm.errors import PermissionDeniedError
 from farm.web.answers import json_answer
 from farm.web.calls import body_of
 from farm.web.sessions import SESSION_SECONDS
-from farm.web.site import COOKIE, PAGE_HEADER, caller_of, site_of
+from farm.web.site import PAGE_HEADER, caller_of, site_of
 
 
 def routes() -> list[Route]:
@@ -37,7 +37,7 @@ async def log_in(request: Request) -> Response:
         raise PermissionDeniedError("This is an invite, which lets a Mac join and nobody look. Log in with a token.")
     answer = json_answer(_described(token))
     answer.set_cookie(
-        COOKIE,
+        site.sessions.cookie_name,
         site.sessions.cookie(token),
         max_age=round(SESSION_SECONDS),
         secure=request.url.scheme == "https",
@@ -51,7 +51,8 @@ async def log_out(request: Request) -> Response:
     """Takes the cookie back."""
     caller_of(request)
     answer = json_answer({})
-    answer.delete_cookie(COOKIE, secure=request.url.scheme == "https", httponly=True, samesite="strict")
+    name = site_of(request).sessions.cookie_name
+    answer.delete_cookie(name, secure=request.url.scheme == "https", httponly=True, samesite="strict")
     return answer
 
 

@@ -47,6 +47,11 @@ class Sessions:
             write_private(path, key)
         return cls(key, tokens)
 
+    @property
+    def cookie_name(self) -> str:
+        """Another one for each farm: browsers keep one cookie of a name for all ports of a host."""
+        return f"farm_{hashlib.sha256(self._key).hexdigest()[:8]}"
+
     def cookie(self, token: Token) -> str:
         """What a browser shows from now on in place of the token's secret."""
         claim = f"{token.token_id}.{round(self._now() + SESSION_SECONDS)}"

@@ -18,8 +18,6 @@ from farm.web.live import Live, Owners
 from farm.web.sessions import Sessions
 from farm.web.thumbnails import Thumbnails
 
-COOKIE = "farm_session"
-
 PAGE_HEADER = "x-farm-page"
 """What the page adds to each request that changes something. Another site's page cannot: a browser would ask first,
 and is never answered."""
@@ -76,7 +74,7 @@ def caller_of(request: Request) -> Token:
             return site.access.tokens.verify(credentials)
         case "basic":
             return site.access.tokens.verify(_password(credentials))
-    cookie = request.cookies.get(COOKIE)
+    cookie = request.cookies.get(site.sessions.cookie_name)
     if cookie is None:
         raise UnauthenticatedError("The farm answers nobody without a token. `farm token create` makes one.")
     if request.method not in _SAFE_METHODS and PAGE_HEADER not in request.headers:
