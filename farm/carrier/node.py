@@ -1,5 +1,6 @@
 """A node of Ray as the farm starts it: the head beside the coordinator, and one on each worker's machine."""
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Callable, Mapping
@@ -105,6 +106,16 @@ def _is_number(host: str) -> bool:
         return not ipaddress.IPv4Address(host).is_unspecified
     except ValueError:
         return False
+
+
+def is_taken(address: str) -> bool:
+    """Whether something listens on an address of this machine, HOST:PORT, so that a head cannot."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_server((host, int(port))).close()
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False
 
 
 def own_ip(address: str) -> str:

@@ -26,7 +26,7 @@ from farm.carrier.messages import (
     decode,
     encode,
 )
-from farm.carrier.node import NodeChild, NodeSettings, Stop, check_address, ray_environment, start_node
+from farm.carrier.node import NodeChild, NodeSettings, Stop, check_address, is_taken, ray_environment, start_node
 from farm.carrier.security import RaySecurity
 from farm.coordinator.engine import Deaf, Heartbeat, Joined, Left, Receive, Reported
 from farm.coordinator.ray_messages import DriverChild, DriverSettings, DriverUp, DriverWord, FromNode, NodeLost, ToNode
@@ -42,6 +42,9 @@ _NAME_TAKEN = (
     "Stop the other one, or have this machine join under a name of its own (`farm worker join ... --name`)."
 )
 _STOP_SECONDS = 5.0
+_LOOK_SECONDS = 0.2
+_PATIENT_LOOKS = 15
+"""Of a port that is taken, before that is told: what a killed coordinator leaves ends within a second or two."""
 _BACK_OFF = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 log = logging.getLogger(__name__)
@@ -145,6 +148,7 @@ class RayEngine:
     async def _keep_head(self) -> None:
         failures = 0
         while True:
+            await self._wait_for_port()
             life = _Life()
             self._head = head = self._start_head(life)
             await _first(life.is_up, life.is_over)
@@ -155,6 +159,19 @@ class RayEngine:
             how = await asyncio.to_thread(head.end, _STOP_SECONDS)
             log.error("ray_engine.head_lost how=%r", how)
             await asyncio.sleep(_BACK_OFF[min(failures, len(_BACK_OFF) - 1)])
+
+    async def _wait_for_port(self) -> None:
+        """Until Ray's address is free: the head of a coordinator that was killed may still be ending there."""
+        looks = 0
+        while is_taken(self._settings.address):
+            looks += 1
+            if looks == _PATIENT_LOOKS:
+                log.error(
+                    "ray_engine.port_taken address=%s next='no worker can come: stop what listens there, or start the "
+                    "coordinator with another --ray-address'",
+                    self._settings.address,
+                )
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def _start_head(self, life: _Life) -> NodeChild:
         loop = asyncio.get_running_loop()
