@@ -143,7 +143,7 @@ def measure_viewers(repeats: int, folder: Path) -> None:
         CPU_GOAL,
         compared_with=f"{statistics.median(alone):.3f} CPU-seconds an image without, {VIEWERS} viewers",
         repeats=repeats,
-        spread=max(ratios) - min(ratios),
+        spread=round(max(ratios) - min(ratios), 3),
     )
 
 
