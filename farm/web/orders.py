@@ -16,6 +16,7 @@ from starlette.requests import Request
 from farm.access.tokens import Token
 from farm.api import codec
 from farm.api.image_files import read_image_file
+from farm.coordinator.admission import MAX_LABEL_CHARACTERS
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.views import ImageView, JobView
 from farm.domain import ImageSpec, ImageState, JobSpec, JobState
@@ -28,8 +29,6 @@ MAX_IMAGES = 100
 
 MAX_SECONDS = 3600.0
 """How long a caller may wait; `?timeout=SECONDS` makes it less."""
-
-MAX_LABEL_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True)
