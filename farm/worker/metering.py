@@ -198,7 +198,7 @@ class MeteredRenderer:
         running, self._running = self._running, None
         if running is not None and (how := self._renderings.get(running.report.key)) is not None:
             stage = running.report.stage.value
-            self._meters.record(metrics.WORKER_STAGE_SECONDS, now - running.began, stage, *how)
+            self._meters.record(metrics.WORKER_STAGE_SECONDS, now - running.began, stage, *how[:3])
 
     def _end_image(self, now: float) -> None:
         """The pixels of the image that is being rendered are there."""
@@ -218,6 +218,6 @@ class MeteredRenderer:
         if how is None:
             return
         if saving is not None:
-            self._meters.record(metrics.WORKER_STAGE_SECONDS, now - saving, Stage.SAVE.value, *how)
+            self._meters.record(metrics.WORKER_STAGE_SECONDS, now - saving, Stage.SAVE.value, *how[:3])
         self._meters.count(metrics.WORKER_IMAGES, *how)
         self._meters.record(metrics.WORKER_IMAGE_SECONDS, report.render_seconds, *how)

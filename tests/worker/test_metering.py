@@ -78,7 +78,8 @@ class Rig:
         """How often a stage was timed, and its seconds together."""
         told = self.told()
         name = "farm_worker_stage_seconds"
-        count, total = (told.value(f"{name}_{what}", stage=stage.value, **HOW) for what in ("count", "sum"))
+        how = {label: value for label, value in HOW.items() if label != "attention"}
+        count, total = (told.value(f"{name}_{what}", stage=stage.value, **how) for what in ("count", "sum"))
         return count, total
 
     def told(self) -> Exposition:
