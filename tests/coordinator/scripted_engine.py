@@ -61,7 +61,7 @@ class ScriptedEngine:
         self.report(AttemptReport(assignment.key, AttemptState.SUCCEEDED), worker_id)
 
     async def next_assignment(self) -> Assignment:
-        return (await asyncio.wait_for(self.assigned.get(), 5))[1]
+        return (await asyncio.wait_for(self.assigned.get(), 30))[1]
 
     async def finish_everything(self, worker_id: str = "w") -> None:
         """Renders whatever is assigned, until cancelled."""

@@ -14,7 +14,7 @@ from tests.coordinator.test_coordinator import ended, farm, submit
 
 
 async def acknowledged(engine: ScriptedEngine, *numbers: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not set(numbers) <= set(engine.acknowledged):
             await asyncio.sleep(0.01)
 

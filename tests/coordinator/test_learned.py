@@ -32,7 +32,7 @@ async def foreseen(coordinator: Coordinator, count: int) -> JobView:
 
 async def joined(coordinator: Coordinator, engine: ScriptedEngine) -> None:
     engine.join()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await coordinator.workers():
             await asyncio.sleep(0.01)
 
@@ -70,7 +70,7 @@ async def test_what_was_learned_is_kept_now_and_then_and_not_only_at_the_end(
         await joined(coordinator, engine)
         await render(coordinator, engine)
         reader = JournalReader(tmp_path / "journal.sqlite3")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not decode(reader.kept("speeds")).rates.variants:
                 await asyncio.sleep(0.02)
 

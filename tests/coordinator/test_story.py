@@ -20,7 +20,7 @@ from tests.coordinator.test_coordinator import ended, farm, submit
 
 async def next_lost(events: AsyncIterator[WatchEvent]) -> AttemptView:
     """The next attempt that a watcher is told to have been lost."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for event in events:
             if isinstance(view := event.event, AttemptView) and view.state is not AttemptState.RUNNING:
                 return view
