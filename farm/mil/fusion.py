@@ -55,9 +55,13 @@ def _needed(operations: Sequence[Operation], outputs: Sequence[str]) -> tuple[Op
 
 
 def _names(operation: Operation) -> Iterator[str]:
-    """Names of the values that an operation takes."""
+    """Names of the values that an operation takes, also those inside of it."""
     for arguments in operation.inputs.values():
         yield from (argument for argument in arguments if isinstance(argument, str))
+    for block in operation.blocks:
+        yield from block.outputs
+        for inner in block.operations:
+            yield from _names(inner)
 
 
 class _MismatchError(Exception):

@@ -1,6 +1,7 @@
 """The ONNX graph under construction, and what translators of operations work with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,6 +123,7 @@ class Graph:
 
     Attributes:
         results: Types of the outputs of the operation that is being translated, as the program declares them.
+        branches: What that operation's blocks became, as ONNX graphs.
         nodes: Nodes in order.
         initializers: Constants that nodes use, by name.
         weights: Mapped weights that nodes use, by name.
@@ -129,6 +131,7 @@ class Graph:
 
     def __init__(self, *, maps_weights: bool = False) -> None:
         self.results: tuple[ValueType, ...] = ()
+        self.branches: tuple[Any, ...] = ()
         self.nodes: list[Any] = []
         self.initializers: dict[str, NDArray[Any]] = {}
         self.weights: dict[str, NDArray[Any]] = {}
@@ -161,6 +164,16 @@ class Graph:
             inputs.pop()
         self.nodes.append(onnx.helper.make_node(kind, inputs, names, domain=domain, **given))
         return names
+
+    @contextmanager
+    def branch(self) -> Iterator[list[Any]]:
+        """Collects nodes in a list of their own for a while: they see what is outside, but are not seen from there."""
+        outside, known = self.nodes, dict(self._known)
+        self.nodes = []
+        try:
+            yield self.nodes
+        finally:
+            self.nodes, self._known = outside, known
 
     def unique(self, stem: str) -> str:
         """A new name. It has a colon, which no name in MIL has."""

@@ -98,6 +98,12 @@ def select(g: Graph, cond: Tensor, a: Tensor, b: Tensor) -> Result:
 
 
 @OPERATIONS.operation
+def cond(g: Graph, pred: Tensor) -> list[str]:
+    then_branch, else_branch = g.branches
+    return g.nodes_of("If", pred, outputs=len(g.results), then_branch=then_branch, else_branch=else_branch)
+
+
+@OPERATIONS.operation
 def square(g: Graph, x: Tensor) -> Result:
     return g.node("Mul", x, x)
 

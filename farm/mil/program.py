@@ -7,7 +7,7 @@ Layout and meaning: `MIL.proto`, `Model.proto` and `FeatureTypes.proto` of corem
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,14 +58,23 @@ class Operation:
         name: Its name in the source model, for messages.
         inputs: Arguments by parameter. A parameter that takes several values has several arguments.
         outputs: Values that it defines.
-        has_blocks: Whether it holds blocks of its own, as control flow does.
+        blocks: Statements that control flow runs or not, or several times.
     """
 
     type: str
     name: str
     inputs: Mapping[str, tuple[Argument, ...]]
     outputs: tuple[Value, ...]
-    has_blocks: bool = False
+    blocks: tuple["Block", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Statements inside of an operation; they also see what is defined before it."""
+
+    inputs: tuple[Value, ...]
+    operations: tuple[Operation, ...]
+    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +267,8 @@ class _Reader:
         functions = {name: self._function(function) for name, function in message.mlProgram.functions.items()}
         if main not in functions:
             raise ValueError(f"it has no function '{main}'")
-        if {feature.name for feature in description.input} != {value.name for value in functions[main].inputs}:
+        declared = {feature.name for feature in (*description.input, *description.state)}
+        if declared != {value.name for value in functions[main].inputs}:
             raise ValueError("the inputs that the model declares are not those of its program")
         _check_values(functions[main], {feature.name for feature in description.output})
         return Program(
@@ -291,8 +301,12 @@ class _Reader:
             name=str(name.array()) if name is not None else "",
             inputs=inputs | {key: (value,) for key, value in attributes.items()},
             outputs=tuple(_value(named) for named in message.outputs),
-            has_blocks=bool(message.blocks),
+            blocks=tuple(self._block(block) for block in message.blocks),
         )
+
+    def _block(self, message: Any) -> Block:
+        operations = tuple(self._operation(operation) for operation in message.operations)
+        return Block(tuple(_value(named) for named in message.inputs), operations, tuple(message.outputs))
 
     def _arguments(self, message: Any) -> tuple[Argument, ...]:
         return tuple(
@@ -319,13 +333,22 @@ class _Reader:
 
 def _check_values(function: Function, outputs: set[str]) -> None:
     defined = {value.name for value in function.inputs}
-    for operation in function.operations:
+    _check_operations(function.operations, defined)
+    if not outputs <= set(function.outputs) or not outputs <= defined:
+        raise ValueError("an output that the model declares is not computed")
+
+
+def _check_operations(operations: Sequence[Operation], defined: set[str]) -> None:
+    """Checks that nothing is used before it is defined; adds what the operations define."""
+    for operation in operations:
         used = {name for arguments in operation.inputs.values() for name in arguments if isinstance(name, str)}
+        for block in operation.blocks:
+            inside = defined | {value.name for value in block.inputs}
+            _check_operations(block.operations, inside)
+            used |= set(block.outputs) - inside
         if not used <= defined:
             raise ValueError(f"{operation.type} uses {', '.join(sorted(used - defined))} before it is defined")
         defined.update(value.name for value in operation.outputs)
-    if not outputs <= set(function.outputs) or not outputs <= defined:
-        raise ValueError("an output that the model declares is not computed")
 
 
 def _immediate(message: Any, dtype: str, shape: tuple[int, ...]) -> Constant:

@@ -7,7 +7,7 @@ and are only converted when a node uses them; those of a big model only when the
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ from farm.mil import (
 from farm.mil.features import Feature
 from farm.mil.fusion import fuse
 from farm.mil.graph import ONNX_OPSET, Graph, Result, Tensor, UnsupportedError, graph_type
-from farm.mil.program import Argument, Function, Operation, Program, Value, ValueType
+from farm.mil.program import Argument, Block, Function, Operation, Program, Value, ValueType
 from farm.mil.table import Entry, Parameter, merge
 from farm.mil.weights import Constant
 
@@ -58,8 +58,7 @@ _STATE = "models that keep state between predictions are not translated"
 
 LEFT_OUT: Mapping[str, str] = {
     "classify": "class labels have no tensor form; take the probabilities as the model's output",
-    "cond": _LIST,
-    "conv_quantized": "it belongs to an old format of weights; convert the model again",
+    "conv_quantized": "it is experimental and does not say how its bias is quantized; compress the weights instead",
     "gru": _RECURRENT,
     "list_gather": _LIST,
     "list_length": _LIST,
@@ -126,11 +125,11 @@ def translate(program: Program, *, mapped_from: int = _MAPPED_ELEMENTS) -> Trans
     function = fuse(program.functions[program.main])
     translator = _Translator(Graph(maps_weights=_constant_elements(function) > mapped_from))
     translator.declare(program)
-    translator.run(function)
+    translator.run(function.operations)
     features = {feature.name: feature for feature in program.outputs}
     outputs = tuple((features[name], translator.output(name)) for name in function.outputs if name in features)
     translator.raise_problems(program)
-    used = {name for node in translator.graph.nodes for name in node.input}
+    used = set(_names_used(translator.graph.nodes))
     initializers = {name: array for name, array in translator.graph.initializers.items() if name in used}
     graph = onnx.helper.make_graph(
         translator.graph.nodes,
@@ -144,6 +143,14 @@ def translate(program: Program, *, mapped_from: int = _MAPPED_ELEMENTS) -> Trans
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
     outside = {name: array for name, array in initializers.items() if array.nbytes > _INLINE_BYTES}
     return Translation(model.SerializeToString(), outside, translator.graph.weights, program.inputs, outputs)
+
+
+def _names_used(nodes: Iterable[Any]) -> Iterator[str]:
+    """Names of what nodes take, also those inside of their branches."""
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            yield from _names_used(attribute.g.node)
 
 
 def _constant_elements(function: Function) -> int:
@@ -190,12 +197,14 @@ class _Translator:
         for name in program.states:
             self._problems[f"state '{name}': {_STATE}"] += 1
 
-    def run(self, function: Function) -> None:
+    def run(self, operations: Iterable[Operation]) -> None:
         """Translates all operations; what goes wrong is kept for the end."""
-        for operation in function.operations:
+        for operation in operations:
             if operation.type == "const":
                 self._define_constant(operation)
                 continue
+            is_known = operation.type in OPERATIONS
+            self.graph.branches = tuple(self._branch(block) for block in operation.blocks) if is_known else ()
             self.graph.results = tuple(value.type for value in operation.outputs)
             first_node = len(self.graph.nodes)
             try:
@@ -209,6 +218,14 @@ class _Translator:
                 self._problems[f"{operation.type}: its parameters make no sense ({error})"] += 1
             for value in operation.outputs:  # so that what comes after is looked at too
                 self._define(value, "")
+
+    def _branch(self, block: Block) -> Any:
+        """A block as an ONNX graph, whose outputs are its own."""
+        with self.graph.branch() as nodes:
+            self.run(block.operations)
+            outputs = [self.graph.node("Identity", self._values[name]) for name in block.outputs]
+        infos = [onnx.helper.make_empty_tensor_value_info(name) for name in outputs]
+        return onnx.helper.make_graph(nodes, self.graph.unique("branch"), [], infos)
 
     def output(self, name: str) -> str:
         """Name of the graph's value for an output of the function."""
@@ -282,7 +299,7 @@ class _Translator:
     def _fold(self, operation: Operation, nodes: list[Any]) -> None:
         """Computes small integers that depend on constants only, and takes their nodes back."""
         kinds = [value.type for value in operation.outputs]
-        if not nodes or not all(_is_small_integer(kind) for kind in kinds):
+        if not nodes or operation.blocks or not all(_is_small_integer(kind) for kind in kinds):
             return
         made = {name for node in nodes for name in node.output}
         taken = {name for node in nodes for name in node.input if name} - made

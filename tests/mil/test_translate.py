@@ -121,3 +121,74 @@ def test_a_model_for_several_shapes_runs_at_each(tmp_path: Path) -> None:
         with torch.no_grad():
             expected = module(torch.tensor(x)).numpy()
         np.testing.assert_allclose(loaded.predict({"x": x})["y"], expected, rtol=1e-5, atol=1e-6)
+
+
+def chooses(pred: Any, x: Any) -> list[Any]:
+    """Of two branches, one uses what is outside of it, and one gives that as it is."""
+    doubled = mb.mul(x=x, y=np.float32(2))
+    shape = mb.shape(x=x)
+    outputs = mb.cond(
+        pred=pred,
+        _true_fn=lambda: (mb.add(x=doubled, y=WEIGHTS), mb.slice_by_index(x=shape, begin=[0], end=[1])),
+        _false_fn=lambda: (mb.sub(x=x, y=WEIGHTS), mb.slice_by_index(x=shape, begin=[1], end=[2])),
+    )
+    return [mb.identity(x=output, name=name) for output, name in zip(outputs, ("y", "size"), strict=True)]
+
+
+WEIGHTS = np.random.default_rng(8).standard_normal((4, 5000)).astype(np.float32)
+"""Too large to be in the graph, and large enough to be mapped."""
+
+
+@pytest.mark.parametrize(("mapped_from", "fp16"), [(1 << 27, False), (0, True)])
+def test_of_two_branches_the_one_runs_that_the_model_chooses(tmp_path: Path, mapped_from: int, fp16: bool) -> None:
+    def body(x: Any) -> list[Any]:
+        return chooses(mb.greater(x=mb.reduce_max(x=x), y=np.float32(0)), x)
+
+    package = tmp_path / "cond.mlpackage"
+    convert(body, {"x": np.zeros((4, 5000), np.float32)}, fp16=fp16).save(str(package))
+    program = read_program(package)
+    model = PortableModel(program.path, translate(program, mapped_from=mapped_from), threads=1)
+    x = np.ones((4, 5000), np.float32)
+    positive, negative = (model.predict({"x": sign * x}) for sign in (1, -1))
+    weights = WEIGHTS.astype(np.float16) if fp16 else WEIGHTS
+    np.testing.assert_allclose(positive["y"], 2 * x + weights, rtol=1e-6)
+    np.testing.assert_allclose(negative["y"], -x - weights, rtol=1e-6)
+    assert [positive["size"].tolist(), negative["size"].tolist()] == [[4], [5000]]
+
+
+def test_a_choice_that_is_made_already_is_kept(tmp_path: Path) -> None:
+    def body(x: Any) -> list[Any]:
+        return chooses(np.bool_(False), x)
+
+    x = np.ones((4, 5000), np.float32)
+    results = load(save(tmp_path / "constant.mlpackage", body, {"x": x}), threads=1).predict({"x": x})
+    np.testing.assert_allclose(results["y"], x - WEIGHTS, rtol=1e-6)
+
+
+def test_what_a_branch_has_no_translation_for_is_named(tmp_path: Path) -> None:
+    def body(x: Any) -> Any:
+        return mb.cond(
+            pred=mb.greater(x=mb.reduce_max(x=x), y=np.float32(0)),
+            _true_fn=lambda: mb.add(x=x, y=mb.random_normal(shape=[2, 3], seed=1)),
+            _false_fn=lambda: mb.identity(x=x),
+        )
+
+    with pytest.raises(UnsupportedOperationsError, match="random_normal: Core ML's random numbers"):
+        load(save(tmp_path / "random.mlpackage", body, {"x": np.zeros((2, 3), np.float32)}))
+
+
+def test_a_model_that_keeps_a_state_is_refused_with_that_reason(tmp_path: Path) -> None:
+    import coremltools as ct
+    from coremltools.converters.mil.mil import types
+
+    specs = [mb.StateTensorSpec((2,), dtype=types.fp16), mb.TensorSpec((2,), dtype=types.fp16)]
+
+    @mb.program(input_specs=specs, opset_version=ct.target.iOS18)
+    def program(memory: Any, x: Any) -> Any:
+        return mb.coreml_update_state(state=memory, value=x)
+
+    package = tmp_path / "state.mlpackage"
+    target = ct.target.iOS18
+    ct.convert(program, minimum_deployment_target=target, skip_model_load=True).save(str(package))
+    with pytest.raises(UnsupportedOperationsError, match="state 'memory': models that keep state between predictions"):
+        load(package)
