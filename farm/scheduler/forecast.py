@@ -40,7 +40,7 @@ class Forecasts:
     """
 
     ratios: deque[float] = field(default_factory=lambda: deque(EXPERIENCE, maxlen=WINDOW))
-    count: int = 0
+    count: int = field(default=0, compare=False)
 
     def learn(self, made: float, foretold: float, ended: float) -> None:
         """Takes in that what was foretold at `made` for `foretold` came at `ended`."""
