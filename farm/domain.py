@@ -305,6 +305,8 @@ class DiffusionConfig:
         force_zeros_for_empty_prompt: Whether an empty negative prompt means hidden states of zeros rather than those of
             an empty text, as for the SDXL base model.
         refiner_start: Part of the noise levels, from 0 to 1, after which the refiner takes over, if there is one.
+        noise: Whose generator turns a seed into noise: numpy's, as Apple's pipelines use it; torch's on a CPU, as in
+            diffusers' documentation; or torch's on an NVIDIA GPU, as AUTOMATIC1111 does by default.
     """
 
     scaling_factor: float = 0.18215
@@ -319,6 +321,7 @@ class DiffusionConfig:
     pad_token_2: str = "!"  # noqa: S105 - what OpenCLIP pads with
     force_zeros_for_empty_prompt: bool = False
     refiner_start: float = 0.8
+    noise: Literal["numpy", "torch", "nvidia"] = "numpy"
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ _CONFIG_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "pad_token_2": str,
     "force_zeros_for_empty_prompt": bool,
     "refiner_start": _NUMBER,
+    "noise": str,
 }
 _VARIANT_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "attention": str,
@@ -76,7 +77,7 @@ _CHOICES = {
     "attention": tuple(variant.value for variant in AttentionVariant),
     **{
         name: get_args(DiffusionConfig.__annotations__[name])
-        for name in ("prediction_type", "beta_schedule", "timestep_spacing")
+        for name in ("prediction_type", "beta_schedule", "timestep_spacing", "noise")
     },
 }
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from farm.diffusion.components import TextEncoder, Unet, VaeDecoder, VaeEncoder
 from farm.diffusion.init_image import read_init_image
 from farm.diffusion.loading import load_component
-from farm.diffusion.noise import Latents, NumpyRandomSource, RandomSource
+from farm.diffusion.noise import RANDOM_SOURCES, Latents, RandomSource
 from farm.diffusion.prediction import Predict, denoiser, guide
 from farm.diffusion.prompts import EncodedPrompt, PromptEncoder, condition
 from farm.diffusion.samplers import SAMPLERS
@@ -132,13 +132,13 @@ class Pipeline:
         )
 
     def render(
-        self, spec: RenderSpec, random_source: Callable[[int], RandomSource] = NumpyRandomSource
+        self, spec: RenderSpec, random_source: Callable[[int], RandomSource] | None = None
     ) -> Generator[Latents, None, Rendered]:
         """Renders one image.
 
         Args:
             spec: What to render.
-            random_source: Makes the stream of noise for a seed.
+            random_source: Makes the stream of noise for a seed; without it that of the model's config.
 
         Returns:
             A generator that yields the latents x0 + sigma·noise after each step and returns the finished image. Close
@@ -150,7 +150,8 @@ class Pipeline:
         """
         self._check(spec)
         schedule = SAMPLERS[spec.sampler].schedule(self._variant.config, spec.steps).last(spec.step_count)
-        return self._steps(spec, schedule, random_source(spec.seed))
+        source = random_source or RANDOM_SOURCES[self._variant.config.noise]
+        return self._steps(spec, schedule, source(spec.seed))
 
     def _steps(self, spec: RenderSpec, schedule: Schedule, noise: RandomSource) -> Generator[Latents, None, Rendered]:
         start = self._picture_latents(spec, noise)

@@ -34,6 +34,7 @@ manifests = st.builds(
         beta_start=positive,
         beta_end=positive,
         beta_schedule=st.sampled_from(["linear", "scaled_linear"]),
+        noise=st.sampled_from(["numpy", "torch", "nvidia"]),
         train_steps=st.integers(1, 10_000),
         steps_offset=st.integers(0, 1),
         pad_token=texts,

@@ -74,6 +74,15 @@ def test_the_random_source_decides_the_noise() -> None:
     assert not np.array_equal(ours.latents, torchs.latents)
 
 
+def test_a_model_says_whose_noise_it_wants() -> None:
+    config = dataclasses.replace(shapes().config, noise="torch")
+    variant = dataclasses.replace(shapes(), config=config)
+    pipeline = Pipeline.load(variant, PortableRuntime(threads=1), ComputeUnit.CPU_ONLY)
+    (_, said), (_, given) = finish(pipeline.render(spec())), finish(bundled().render(spec(), TorchRandomSource))
+
+    assert np.array_equal(said.latents, given.latents)
+
+
 @pytest.mark.parametrize("guidance_scale", [1.0, 0.5, 0.0, -2.0])
 def test_at_guidance_1_and_below_the_negative_prompt_does_not_matter(guidance_scale: float) -> None:
     (_, one), (_, other) = (
