@@ -14,8 +14,9 @@ settings.load_profile("suite")
 
 @pytest.fixture(scope="session", autouse=True)
 def device_of_its_own() -> Iterator[None]:
-    """Farms do not wait for another one's device on this machine, nor want its port for the page."""
+    """Farms do not wait for another one's device on this machine, nor want its ports for page and metrics."""
     with pytest.MonkeyPatch.context() as environment, tempfile.TemporaryDirectory(prefix="farm-locks-") as folder:
         environment.setenv("FARM_LOCKS", folder)
         environment.setenv("FARM_WEB_LISTEN", "127.0.0.1:0")
+        environment.setenv("FARM_METRICS_LISTEN", "127.0.0.1:0")
         yield

@@ -109,6 +109,7 @@ Examples:
 @click.option(
     "--metrics-listen",
     default="",
+    envvar="FARM_METRICS_LISTEN",
     metavar="HOST:PORT",
     help="Where to serve /metrics for Prometheus; beyond this machine with TLS and the farm's scrape token.  [default: "
     f"0.0.0.0:{METRICS_PORT} in a farm with TLS, else a free port of 127.0.0.1]",

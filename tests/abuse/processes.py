@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 SECONDS = 60.0
 
 
@@ -46,7 +45,7 @@ def coordinator(
             stdout=subprocess.PIPE,
             stderr=stderr,
             # A lock of the test's own: another farm on this machine must not hold it up.
-            env={**ENVIRONMENT, "FARM_LOCKS": str(state.parent), **(environment or {})},
+            env={**_environment(), "FARM_LOCKS": str(state.parent), **(environment or {})},
         )
     assert process.stdin
     assert process.stdout
@@ -76,7 +75,11 @@ def farm(*arguments: str, before: Sequence[str] = ()) -> tuple[int, str, str]:
         check=False,
         text=True,
         timeout=SECONDS,
-        env=ENVIRONMENT,
+        env=_environment(),
         stdin=subprocess.DEVNULL,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

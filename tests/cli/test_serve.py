@@ -109,7 +109,7 @@ def test_an_address_that_is_taken_is_told_before_anything_is_started(
 def test_the_first_screen_of_a_farm_says_where_it_is_and_how_to_use_it(tmp_path: Path) -> None:
     process = start_farm("up", "--address", "127.0.0.1:0", "--state", tmp_path / "state", "--null-renderer")
     assert process.stdout
-    lines = [process.stdout.readline() for _ in range(4)]
+    lines = [process.stdout.readline() for _ in range(6)]
     process.send_signal(signal.SIGINT)
     rest, err = process.communicate(timeout=SECONDS)
     screen = "".join(lines) + rest

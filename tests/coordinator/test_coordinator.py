@@ -407,7 +407,7 @@ async def test_a_watch_tells_how_attempts_begin_and_end(tmp_path: Path) -> None:
 async def test_a_silent_worker_loses_its_images_to_others_and_its_late_result_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("farm.scheduler.scheduler.LEASE_SECONDS", 0.3)
+    monkeypatch.setattr("farm.scheduler.scheduler.LEASE_SECONDS", 2.0)  # a busy machine submits within it
     async with farm(tmp_path) as (coordinator, engine):
         engine.join("silent")
         job_id = await submit(coordinator, 1)

@@ -1,6 +1,7 @@
 """The screen of `farm top`: it asks the farm once a second, shows what came, and passes on what its user decides."""
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
+from textual.css.query import NoMatches
 from textual.notifications import SeverityLevel
 from textual.widgets import DataTable, Footer, Sparkline, Static
 
@@ -125,24 +127,25 @@ class Top(App[FarmError]):
 
     @work
     async def _follow(self) -> None:
-        while True:
-            self._looks.clear()
-            try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    picture = await look(self._client, self._selected("jobs"))
-            except (UnreachableError, TimeoutError):
-                self._show_away()
-            except FarmError as failure:
-                self.exit(failure)
-                return
-            else:
-                self._tell_ends([job for name, job in self._picture.jobs.items() if name not in picture.jobs])
-                self._show(picture)
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._looks.wait()
-            except TimeoutError:
-                continue
+        with contextlib.suppress(NoMatches):  # a screen that is taken down loses its parts before this ends
+            while True:
+                await self._look()
+
+    async def _look(self) -> None:
+        self._looks.clear()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                picture = await look(self._client, self._selected("jobs"))
+        except (UnreachableError, TimeoutError):
+            self._show_away()
+        except FarmError as failure:
+            self.exit(failure)
+        else:
+            self._tell_ends([job for name, job in self._picture.jobs.items() if name not in picture.jobs])
+            self._show(picture)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._looks.wait()
 
     @work
     async def _tell_ends(self, gone: Sequence[AsyncJob]) -> None:
