@@ -25,10 +25,12 @@ class News:
 
     Attributes:
         changed: Set when there is something to look at.
+        ended: Set when the job has ended, which nobody should wait for.
         attempts: Attempts that began or ended, and results that were refused.
     """
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     attempts: deque[AttemptView] = field(default_factory=lambda: deque(maxlen=MAX_ATTEMPTS))
 
 
@@ -57,6 +59,8 @@ class Bulletin:
             attempt = attempt_view(event)
             for news in self._watchers.get(_job_id(event) or "", ()):
                 news.changed.set()
+                if isinstance(event, ev.JobEnded):
+                    news.ended.set()
                 if attempt is not None:
                     news.attempts.append(attempt)
 

@@ -4,7 +4,8 @@ Two child processes do what needs Ray, its head and its driver, and both are sta
 known by their daemons' greetings: a worker is reached over the bridge from which its last greeting came. What gets lost
 on the way is of no consequence, since each new greeting says what the worker holds: what it should hold and does not is
 sent again, and a worker keeps what it has finished until that is acknowledged. While the engine has no driver, and for
-a while afterwards, it says that it is deaf: the silence of workers then is its own fault, and costs them nothing.
+a while afterwards, it says that it is deaf to those who did not greet it yet: their silence is its own fault, and costs
+them nothing. Who greeted and falls silent again has its lease and no more: its Mac may be dead.
 """
 
 import asyncio
@@ -96,6 +97,7 @@ class RayEngine:
         self._hears_since: float | None = None  # None: there is no driver
         self._nodes: dict[str, str] = {}  # by worker
         self._workers: dict[str, str] = {}  # by node
+        self._greeted: set[str] = set()  # workers that came over this driver
         self._origins: dict[str, str] = {}  # by worker: who has, or had last, that name
         # What workers were assigned and did not end yet, by worker: what was lost on the way is sent again.
         self._assigned: dict[str, dict[AttemptKey, Assignment]] = {}
@@ -191,6 +193,7 @@ class RayEngine:
             failures = 0 if life.is_up.is_set() else failures + 1
             life.is_over.set()
             self._driver, self._hears_since = None, None
+            self._greeted.clear()
             for node_id in list(self._workers):
                 self._lose(node_id, None)
             how = await asyncio.to_thread(driver.end, 0.0)
@@ -211,7 +214,7 @@ class RayEngine:
         while True:
             since = self._hears_since
             if since is None or time.monotonic() - since < self._settings.rejoin_seconds:
-                self._receive(Deaf(frozenset(self._nodes)))
+                self._receive(Deaf(frozenset(self._greeted)))
             await asyncio.sleep(DEAF_SECONDS)
 
     def _hear(self, life: _Life, word: DriverWord) -> None:
@@ -260,6 +263,7 @@ class RayEngine:
         self._origins[hello.worker_id] = hello.origin
         self._nodes[hello.worker_id] = node_id
         self._workers[node_id] = hello.worker_id
+        self._greeted.add(hello.worker_id)
         assigned = self._assigned.get(hello.worker_id, {})
         lost = [assignment for key, assignment in assigned.items() if key not in hello.attempts]
         self._receive(Joined(hello.worker_id, hello.facts, hello.attempts | {assignment.key for assignment in lost}))

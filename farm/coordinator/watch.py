@@ -6,6 +6,7 @@ so none is ever missed. The rest is told as it is when the reader gets round to 
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Protocol
 
 from farm.coordinator import viewer
@@ -16,7 +17,7 @@ from farm.coordinator.views import JobView, ProgressView, WatchEvent
 from farm.domain import ImageState
 
 PACE_SECONDS = 0.1
-"""A reader is told at most so often, however much happens."""
+"""A reader is told at most so often, however much happens; but of the job's end at once."""
 
 PROGRESS_SECONDS = 0.5
 """An attempt's progress is told at most so often."""
@@ -77,4 +78,6 @@ async def watch(
             if view.state.is_final:
                 return
             await news.changed.wait()
-            await asyncio.sleep(PACE_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PACE_SECONDS):
+                    await news.ended.wait()

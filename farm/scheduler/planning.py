@@ -28,6 +28,9 @@ CELLS_A_SECOND = 20_000
 AGEING_SECONDS = 60.0
 """A job gains a point of priority for so long without a start, up to the highest priority there is."""
 
+AWAY_SECONDS = 60.0
+"""A task of a suspended or drained worker is thought to end so late: nobody knows when, and idle workers are free."""
+
 FAIR_SECONDS = 600.0
 """What submitters are owed is reckoned so that all have had the same this long from now."""
 
@@ -40,7 +43,7 @@ def due_time(state: FarmState) -> float | None:
         return 0.0
     if state.is_stale:
         return state.plan.time + state.plan.interval
-    is_tail = bool(state.vacant[0]) and any(group.occupied for group in state.groups.values())
+    is_tail = bool(state.vacant[0]) and any(job.attempts for job in state.jobs.values())
     return state.plan.time + max(state.plan.interval, PLAN_SECONDS if is_tail else REFRESH_SECONDS)
 
 
@@ -192,22 +195,22 @@ def _demands(
 
 def _late(state: FarmState, ways: Mapping[tuple[int, int], Way], now: float) -> tuple[Late, ...]:
     """Running tasks that one worker holds, the one that is thought to end last first."""
-    late = [late for worker in state.workers.values() if worker.place for late in _ends(state, worker, ways, now)]
+    late = [late for worker in state.workers.values() for late in _ends(state, worker, ways, now)]
     return tuple(sorted(late, key=lambda late: (-late.finish, late.key)))
 
 
 def _ends(state: FarmState, worker: Worker, ways: Mapping[tuple[int, int], Way], now: float) -> Iterator[Late]:
-    assert worker.place is not None
     finish = now
     for key in worker.attempts:
         job = state.jobs[key.job_id]
         attempt, way = job.attempts[key.number], ways.get((worker.machine, job.kind.number))
-        if way is None:
-            return
-        seconds = state.groups[worker.place.group].seconds(way)
-        elapsed = now - attempt.since if key == worker.attempts[0] else 0.0
-        # An image that takes longer than it should will take as long again, as far as anybody can tell.
-        current = seconds - elapsed if elapsed < seconds else elapsed
-        finish += current + (len(attempt.task.remaining) - 1) * max(seconds, elapsed)
+        if worker.place is None or way is None:
+            finish = max(finish, now + AWAY_SECONDS)
+        else:
+            seconds = state.groups[worker.place.group].seconds(way)
+            elapsed = now - attempt.since if key == worker.attempts[0] else 0.0
+            # An image that takes longer than it should will take as long again, as far as anybody can tell.
+            current = seconds - elapsed if elapsed < seconds else elapsed
+            finish += current + (len(attempt.task.remaining) - 1) * max(seconds, elapsed)
         if len(attempt.task.attempts) == 1:
             yield Late(finish, key, job.kind.number)

@@ -10,9 +10,11 @@ import pytest
 
 from tests.cli.processes import eventually
 from tests.ray.batch import Batch
-from tests.ray.fleet import PATIENCE, SECONDS_PER_IMAGE, Fleet, kill, running_fleet
+from tests.ray.fleet import PATIENCE, SECONDS_PER_IMAGE, Fleet, kill, kill_tree, running_fleet
 
 BEYOND_A_LEASE = 8.0
+WITHIN_A_LEASE = 20.0
+"""On a machine that is busy with other tests; much less than workers have to come back to a new driver."""
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -84,6 +86,15 @@ def test_a_worker_that_is_killed_loses_its_images_to_others_at_once_and_comes_ba
     assert any("its daemon ended" in line for line in batch.lost_attempts()), batch.log()
     fleet.start_worker("one")
     fleet.wait_until_whole()
+
+
+def test_a_mac_that_dies_as_a_whole_loses_its_images_to_others_within_a_lease(fleet: Fleet, batch: Batch) -> None:
+    kill_tree(fleet.workers["one"].pid)
+    fleet.workers["one"].wait()
+    assert eventually(batch.lost_attempts, WITHIN_A_LEASE), "its images were not given to others"
+    batch.finish()
+    assert all("not heard of" in line or "its daemon ended" in line for line in batch.lost_attempts()), batch.log()
+    fleet.start_worker("one")
 
 
 def test_a_worker_that_is_stopped_beyond_its_lease_and_woken_delivers_late_and_is_refused(

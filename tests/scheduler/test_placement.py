@@ -8,7 +8,7 @@ from farm.scheduler.explain import Reason, explain
 from farm.scheduler.fitting import missing
 from farm.scheduler.pull import TASK_IMAGES
 from farm.scheduler.scheduler import decide
-from farm.scheduler.state import FarmState, kind_of, known_workers
+from farm.scheduler.state import LEASE_SECONDS, FarmState, kind_of, known_workers
 from farm.scheduler.transitions import apply
 from tests.builders import image_committed, job_opened, worker_facts
 from tests.scheduler.farms import Farm, facts
@@ -100,6 +100,21 @@ def test_a_slow_machine_sits_out_the_end_and_a_quick_one_doubles_what_is_late() 
     doubled = {started.task_number for started in farm.started if started.number != started.task_number}
     assert doubled == tasks_of_slow
     assert farm.now < 100.0, "nobody waited for the slow machine"
+
+
+def test_what_a_suspended_worker_holds_is_doubled_by_one_with_nothing_else_to_do() -> None:
+    farm = Farm()
+    farm.join("away", facts({"a": 1.0}))
+    farm.submit("j", "a", 2)
+    held = {started.number for started in farm.decide()}
+    farm.join("idle", facts({"a": 1.0}))
+    apply(farm.state, ev.WorkerSuspended("away", farm.now, "Ray lost the way to it"))
+    while farm.state.jobs:
+        farm.decide()
+        farm.finish("idle")
+        farm.decide()
+    assert held == {started.task_number for started in farm.started if started.worker_id == "idle"}
+    assert farm.now < LEASE_SECONDS, "nobody waited for the lease of the worker that is away"
 
 
 def test_the_loser_of_two_attempts_ends_as_cancelled() -> None:
