@@ -50,6 +50,7 @@ class Architecture:
         refined_by: Architecture of its refiner, if it has one.
         spec: Changes to `SPEC` for it.
         samplers: Those that it is used with.
+        config: What its files do not say, and its user must.
     """
 
     pipeline: str = "StableDiffusionPipeline"
@@ -63,6 +64,7 @@ class Architecture:
     refined_by: str = ""
     spec: Settings = field(default_factory=dict)
     samplers: Sequence[str] = SOLVERS
+    config: Settings = field(default_factory=dict)
 
 
 SPEC = RenderSpec(
@@ -186,7 +188,18 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "Hyper-SD": Architecture(
         scheduler=("DDIMScheduler", _DDIM | _TRAILING),
         spec=_UNGUIDED | {"steps": 8, "sampler": "ddim"},
-        samplers=("ddim", "euler", "lcm"),
+        samplers=("ddim", "euler", "lcm", "tcd"),
+    ),
+    "Hyper-SDXL, one step": Architecture(
+        pipeline="StableDiffusionXLPipeline",
+        unet=_XL,
+        text_encoders=_BOTH,
+        scaling_factor=0.13025,
+        scheduler=("LCMScheduler", {"steps_offset": 1}),
+        index={"force_zeros_for_empty_prompt": True},
+        spec=_UNGUIDED | {"steps": 1, "sampler": "lcm"},
+        samplers=("lcm", "tcd"),
+        config={"single_step_at": 800},
     ),
     "SD 1.x with TAESD": Architecture(tiny_decoder=True, scaling_factor=1.0),
 }
@@ -250,7 +263,10 @@ class Reference:
             "num_inference_steps": spec.steps,
             "guidance_scale": spec.guidance_scale,
             "generator": torch.Generator().manual_seed(spec.seed),
+            **REFERENCES[spec.sampler].options,
         }
+        if spec.steps == 1 and config.single_step_at is not None:
+            common["timesteps"] = [config.single_step_at]
         if "Consistency" not in type(pipeline).__name__:
             common["negative_prompt"] = spec.negative_prompt or None
         pipeline.scheduler = make_scheduler(REFERENCES[spec.sampler], config)

@@ -39,6 +39,7 @@ class Reference:
         settings: What it is told beside the model's noise schedule.
         step_ends: Indices of those of its calls that end a step, from the number of steps.
         predictions: What networks may predict for it. It gets the epsilon that follows from what others predict.
+        options: What it is told at each step.
     """
 
     scheduler: str
@@ -46,6 +47,7 @@ class Reference:
     settings: Mapping[str, Any] = field(default_factory=dict)
     step_ends: Callable[[int], Iterable[int]] = range
     predictions: tuple[str, ...] = PREDICTIONS
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _family(name: str, reference: Reference) -> dict[str, Reference]:
@@ -83,6 +85,7 @@ REFERENCES: Mapping[str, Reference] = {
     ),
     **_family("unipc", Reference("UniPCMultistepScheduler", True)),
     "lcm": Reference("LCMScheduler", True),
+    "tcd": Reference("TCDScheduler", True, _STABLE_DIFFUSION, options={"eta": 1.0}),
 }
 """References by sampler. diffusers has none for dpmpp-2s-ancestral; the tests put its steps to its parts there."""
 
@@ -155,6 +158,7 @@ class DiffusersPipeline:
             guidance_scale=spec.guidance_scale,
             generator=torch.Generator().manual_seed(spec.seed),
             output_type="np",
+            **REFERENCES[spec.sampler].options,
             **more,
         )
         pixels: NDArray[np.uint8] = np.rint(result.images[0] * 255).astype(np.uint8)

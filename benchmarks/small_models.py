@@ -4,6 +4,7 @@ So that pictures have contrast and depend on all that goes in, the last layer of
 from its random features, and the decoder is scaled to the latents that come out.
 """
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -201,6 +202,7 @@ def convert(
         refiner: Checkpoint of its refiner, if it has one.
     """
     loaded = load_folder(make_checkpoint(architecture, folder / "checkpoint"), refiner=refiner)
+    loaded = dataclasses.replace(loaded, config=dataclasses.replace(loaded.config, **architecture.config))
     size = (SPEC.width, SPEC.height)
     convert_model(loaded, folder / "models" / "small", Form((attention,), precision, size), Manifest())
     (model,) = Catalogue([folder / "models"], folder / "facts.json").models()

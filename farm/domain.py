@@ -40,6 +40,7 @@ SAMPLERS: Mapping[str, str] = {
     "unipc-karras": "UniPC Karras",
     "unipc-exponential": "UniPC Exponential",
     "lcm": "LCM",
+    "tcd": "TCD",
 }
 """Names of the diffusion solvers that a job can ask for, and what AUTOMATIC1111's interface calls each, as other tools
 read it in PNG files and ask for it. `farm.diffusion.samplers` holds the solvers."""
@@ -47,7 +48,7 @@ read it in PNG files and ask for it. `farm.diffusion.samplers` holds the solvers
 MAX_STEPS = 999
 """Denoising steps at most: one less than the noise levels of training."""
 
-MAX_STEPS_OF = {"lcm": 50}
+MAX_STEPS_OF = {"lcm": 50, "tcd": 50}
 """Samplers that take fewer steps: consistency models were distilled for so many."""
 
 DEFAULT_STRENGTH = 0.8
@@ -307,6 +308,8 @@ class DiffusionConfig:
         refiner_start: Part of the noise levels, from 0 to 1, after which the refiner takes over, if there is one.
         noise: Whose generator turns a seed into noise: numpy's, as Apple's pipelines use it; torch's on a CPU, as in
             diffusers' documentation; or torch's on an NVIDIA GPU, as AUTOMATIC1111 does by default.
+        single_step_at: Training step that a render of a single step with lcm or tcd begins at, for models that were
+            distilled to another than the noisiest: 800 for Hyper-SDXL's UNet of one step. None if it is the noisiest.
     """
 
     scaling_factor: float = 0.18215
@@ -322,6 +325,7 @@ class DiffusionConfig:
     force_zeros_for_empty_prompt: bool = False
     refiner_start: float = 0.8
     noise: Literal["numpy", "torch", "nvidia"] = "numpy"
+    single_step_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

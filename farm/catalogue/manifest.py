@@ -66,6 +66,7 @@ _CONFIG_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "force_zeros_for_empty_prompt": bool,
     "refiner_start": _NUMBER,
     "noise": str,
+    "single_step_at": int,
 }
 _VARIANT_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "attention": str,
@@ -193,7 +194,10 @@ def _check_problems(checks: object) -> list[str]:
 
 def config_problems(config: Mapping[str, Any]) -> list[str]:
     """What is wrong with values that are to become a `DiffusionConfig`, each in a few words."""
-    return _problems("config.", config, _CONFIG_TYPES)
+    problems = _problems("config.", config, _CONFIG_TYPES)
+    if not problems and not 0 <= (config.get("single_step_at") or 0) < config.get("train_steps", 1000):
+        problems.append(f"config.single_step_at = {config['single_step_at']} is not a step of training")
+    return problems
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -203,6 +203,8 @@ def read_defaults(folder: Path) -> ImageSpec:
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
     if scheduler.get("_class_name") == "LCMScheduler":
         return ImageSpec(steps=4, guidance_scale=8.5, sampler="lcm")
+    if scheduler.get("_class_name") == "TCDScheduler":
+        return ImageSpec(steps=4, guidance_scale=1.0, sampler="tcd")
     if scheduler.get("timestep_spacing") == "trailing":
         ancestral = scheduler.get("_class_name") == "EulerAncestralDiscreteScheduler"
         return ImageSpec(steps=4, guidance_scale=1.0, sampler="euler-ancestral" if ancestral else "euler")

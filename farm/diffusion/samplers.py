@@ -156,6 +156,20 @@ def lcm(denoise: Denoise, x: Latents, sigmas: Sequence[float], noise: RandomSour
         yield x
 
 
+def tcd(denoise: Denoise, x: Latents, sigmas: Sequence[float], noise: RandomSource) -> Iterator[Latents]:
+    """Strategic stochastic sampling of trajectory consistency models (Zheng et al. 2024, arXiv:2402.19159).
+
+    With gamma = 1 ("eta" in diffusers), as Hyper-SD's cards prescribe: each step jumps along the trajectory to its end,
+    and noise brings it up to the next level.
+    """
+    end = sigmas[-1]
+    for sigma, sigma_next in itertools.pairwise(sigmas):
+        x = x + (end - sigma) * _slope(denoise, x, sigma)
+        if sigma_next > end:
+            x = x + math.sqrt(sigma_next**2 - end**2) * noise.normal(x.shape)
+        yield x
+
+
 class Estimate(NamedTuple):
     """The denoised latents that were estimated at a noise level."""
 
@@ -255,5 +269,6 @@ SAMPLERS: Mapping[str, Sampler] = {
     "pndm": Sampler(pndm, leading),
     **_family("unipc", unipc, Convention.DPM_SOLVER),
     "lcm": Sampler(lcm, distilled),
+    "tcd": Sampler(tcd, partial(distilled, ends_in_training=True)),
 }
 """Samplers by the name that jobs give: a solver, then how its noise levels are spaced if not as it usually is."""

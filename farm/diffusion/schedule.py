@@ -126,22 +126,30 @@ def exponential(config: DiffusionConfig, steps: int, convention: Convention) -> 
     return _schedule(sigmas, timesteps, trained, convention)
 
 
-def distilled(config: DiffusionConfig, steps: int) -> Schedule:
+def distilled(config: DiffusionConfig, steps: int, *, ends_in_training: bool = False) -> Schedule:
     """Levels out of the 50 that latent consistency models are distilled at (Luo et al. 2023, arXiv:2310.04378).
+
+    Args:
+        config: Tells, too, where models begin that were distilled to a single step.
+        steps: From 1 to 50.
+        ends_in_training: Whether the render ends at the first training level rather than at no noise.
 
     Raises:
         PipelineError: More than 50 steps were asked for.
     """
     if steps > _DISTILLED_STEPS:
         raise PipelineError(
-            f"The lcm sampler was asked for {steps} steps, but consistency models know {_DISTILLED_STEPS} noise levels."
-            " Ask for 4 to 8 steps.",
+            f"A sampler of consistency models was asked for {steps} steps, but these know {_DISTILLED_STEPS} noise"
+            " levels. Ask for 1 to 8 steps.",
             steps=str(steps),
         )
     trained = training_sigmas(config)
     distilled_at = np.arange(_DISTILLED_STEPS, 0, -1) * (config.train_steps // _DISTILLED_STEPS) - 1
     timesteps = distilled_at[np.linspace(0, _DISTILLED_STEPS, steps, endpoint=False).astype(np.int64)]
-    return _schedule(trained[timesteps], timesteps, trained, Convention.DPM_SOLVER)
+    if steps == 1 and config.single_step_at is not None:
+        timesteps = np.array([config.single_step_at])
+    final_sigma = float(trained[0]) if ends_in_training else 0.0
+    return _schedule(trained[timesteps], timesteps, trained, Convention.DPM_SOLVER, final_sigma)
 
 
 def _trailing(config: DiffusionConfig, steps: int) -> NDArray[np.int64]:

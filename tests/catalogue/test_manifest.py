@@ -75,6 +75,7 @@ def test_what_a_manifest_leaves_out_falls_to_stable_diffusion(tmp_path: Path) ->
         ('[defaults]\nsteps = "20"\nwidth = 1.5', ["defaults.steps = '20'", "defaults.width = 1.5"]),
         ("[defaults]\nguidance_scale = true", ["guidance_scale = True is of the wrong type"]),
         ('[config]\nprediction_type = "eps"', ["prediction_type = 'eps' is not one of epsilon, v_prediction"]),
+        ("[config]\nsingle_step_at = 1000", ["config.single_step_at = 1000 is not a step of training"]),
         ("variants = [3]", ["variants[0] is not a table"]),
         ('[[variants]]\nattention = "SPLIT"', ["variants[0].attention = 'SPLIT' is not one of ORIGINAL"]),
         ("[[variants]]\n", ["variants[0].components is missing"]),

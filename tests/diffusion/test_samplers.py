@@ -22,7 +22,8 @@ from farm.errors import PipelineError
 SHAPE = (1, 4, 8, 8)
 SEED = 3
 
-STOCHASTIC = {"euler-ancestral", "lcm", *(name for name in SAMPLERS if "sde" in name or "2s" in name)}
+CONSISTENCY = {"lcm", "tcd"}
+STOCHASTIC = {"euler-ancestral", *CONSISTENCY, *(name for name in SAMPLERS if "sde" in name or "2s" in name)}
 
 # diffusers' own arithmetic on torch and numpy arrays.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -48,7 +49,7 @@ def follow_diffusers(sampler: str, config: DiffusionConfig, steps: int) -> tuple
         output = network(scaled, float(timestep))
         if config.prediction_type != scheduler.config.prediction_type:
             output = to_epsilon(output, scaled, float(timestep), config)
-        more = {"generator": generator} if takes_generator else {}
+        more = {**reference.options, **({"generator": generator} if takes_generator else {})}
         x = scheduler.step(torch.from_numpy(output), timestep, x, **more).prev_sample
         calls.append(x.numpy())
     sigmas = SAMPLERS[sampler].schedule(config, steps).sigmas[1:]
@@ -157,7 +158,7 @@ def test_each_stochastic_sampler_ends_with_the_spread_of_normal_data(sampler: st
     def denoise(x: Latents, sigma: float) -> Latents:
         shrunk = spread / math.hypot(spread, sigma)
         # What a consistency model is asked for is the end of the flow; what others are asked for, the mean of all ends.
-        return x * np.float32(shrunk if sampler == "lcm" else shrunk**2)
+        return x * np.float32(shrunk if sampler in CONSISTENCY else shrunk**2)
 
     source = TorchRandomSource(1)
     start = source.normal((40_000,)) * np.float32(math.hypot(schedule.sigmas[0], spread))
@@ -178,7 +179,7 @@ def test_every_sampler_can_do_one_step_from_the_noisiest_level(sampler: str) -> 
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 15, 49, 333, 999])
-@pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"lcm"}))
+@pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - CONSISTENCY))
 def test_sigmas_fall_and_timesteps_stay_in_training(sampler: str, steps: int) -> None:
     schedule = SAMPLERS[sampler].schedule(DiffusionConfig(), steps)
 
@@ -188,14 +189,25 @@ def test_sigmas_fall_and_timesteps_stay_in_training(sampler: str, steps: int) ->
 
 
 def test_the_promised_samplers_are_all_there() -> None:
-    promised = "ddim euler euler-ancestral heun dpmpp-2m dpmpp-2m-sde dpmpp-2s-ancestral lms pndm unipc lcm"
+    promised = "ddim euler euler-ancestral heun dpmpp-2m dpmpp-2m-sde dpmpp-2s-ancestral lms pndm unipc lcm tcd"
 
     assert set(promised.split()) <= set(SAMPLERS)
 
 
-def test_lcm_says_that_it_knows_fifty_levels() -> None:
+@pytest.mark.parametrize("sampler", sorted(CONSISTENCY))
+def test_samplers_of_consistency_models_say_that_these_know_fifty_levels(sampler: str) -> None:
     with pytest.raises(PipelineError, match="51 steps"):
-        SAMPLERS["lcm"].schedule(DiffusionConfig(), 51)
+        SAMPLERS[sampler].schedule(DiffusionConfig(), 51)
+
+
+@pytest.mark.parametrize("sampler", sorted(CONSISTENCY))
+def test_a_model_of_one_step_may_begin_below_the_noisiest_level_and_with_more_steps_does_not(sampler: str) -> None:
+    config = DiffusionConfig(single_step_at=800)
+    schedule = SAMPLERS[sampler].schedule(config, 1)
+
+    assert schedule.timesteps == (800,)
+    assert schedule.sigmas[0] == training_sigmas(config)[800]
+    assert SAMPLERS[sampler].schedule(config, 2).timesteps[0] == 999
 
 
 def test_linear_betas_differ_from_scaled_linear_ones_and_rise_as_well() -> None:
