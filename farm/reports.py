@@ -5,11 +5,11 @@ attempt's number.
 """
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from farm.domain import Assignment, AttemptKey, AttemptState, ComputeUnit, Measurement, Provenance, WorkerFacts
+from farm.domain import Assignment, AttemptKey, AttemptState, ComputeUnit, Measurement, Model, Provenance, WorkerFacts
 
 
 class Stage(enum.Enum):
@@ -143,6 +143,13 @@ class MeasurementReport:
     measurement: Measurement
 
 
+@dataclass(frozen=True, slots=True)
+class FactsReport:
+    """What the machine can do has changed since it joined: models came or went."""
+
+    facts: WorkerFacts
+
+
 Report = (
     StageReport
     | StepReport
@@ -153,6 +160,7 @@ Report = (
     | DeviceReport
     | TrialReport
     | MeasurementReport
+    | FactsReport
 )
 
 
@@ -174,6 +182,9 @@ class Renderer(Protocol):
 
     def release(self, key: AttemptKey, reason: str = "") -> None:
         """Finishes the image that is being rendered and ends the attempt as ABANDONED, for that reason."""
+
+    def offer(self, models: Sequence[Model]) -> None:
+        """Has it render with these models from now on; a `FactsReport` tells if that changes what it can do."""
 
     def stop(self) -> None:
         """Ends it, within a few seconds."""

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -55,6 +56,19 @@ class Catalogue:
     def models(self) -> list[Model]:
         """All models that can be used, by name. Folders that are broken are left out; `problems` names them."""
         return sorted(self._scan()[0].values(), key=lambda model: model.name)
+
+    def stamp(self) -> str:
+        """Changes whenever a file in one of the folders does; costs a look at each file, and no reading."""
+        whole = hashlib.sha256()
+        for folder in self._folders({}):
+            for place, subfolders, files in os.walk(folder):
+                subfolders.sort()
+                for file in sorted(files):
+                    path = Path(place, file)
+                    with suppress(OSError):  # it was just removed
+                        facts = path.stat()
+                        whole.update(f"{path} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+        return whole.hexdigest()
 
     def problems(self) -> dict[str, PackageError]:
         """What is wrong with the folders that `models` leaves out, by the model's name."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -29,7 +29,7 @@ from farm.cli.options import (
     web_listen_option,
 )
 from farm.cli.output import console, print_json
-from farm.cli.renderer import make_renderer
+from farm.cli.renderer import local_renderer
 from farm.cli.signals import stop_signals
 from farm.cli.stdin import when_stdin_ends
 from farm.cli.worker import default_folder
@@ -109,12 +109,10 @@ def coordinator(
     catalogue = Catalogue()
     reaches = Reach(address, hostnames), web_reach(web_address, hostnames)
     if engine_name == "local":
-        local = LocalFarm(catalogue, null_renderer)
-        asyncio.run(
-            serve(
-                reaches, state, catalogue, local.engine, None, stop_with_stdin, private_webhooks, announce, local.meters
+        with local_engine(null_renderer) as (engine, meters):
+            asyncio.run(
+                serve(reaches, state, catalogue, engine, None, stop_with_stdin, private_webhooks, announce, meters)
             )
-        )
         return
     check_free(address)
     settings, ray = ray_access(state, ray_address or default_ray_address(reaches[0]))
@@ -170,10 +168,8 @@ def up(
     catalogue = Catalogue()
     reaches = Reach(address, hostnames), web_reach(web_address, hostnames)
     if workers == 0:
-        local = LocalFarm(catalogue, null_renderer)
-        asyncio.run(
-            serve(reaches, state, catalogue, local.engine, None, False, private_webhooks, announce, local.meters)
-        )
+        with local_engine(null_renderer) as (engine, meters):
+            asyncio.run(serve(reaches, state, catalogue, engine, None, False, private_webhooks, announce, meters))
         return
     if not reaches[0].is_local:
         raise click.UsageError(
@@ -186,15 +182,14 @@ def up(
         asyncio.run(serve(reaches, state, catalogue, RayEngine(settings), ray, False, private_webhooks, announce))
 
 
-class LocalFarm:
+@contextlib.contextmanager
+def local_engine(null_renderer: bool) -> Iterator[tuple[LocalEngine, Meters]]:
     """This machine as the one that coordinates and the one that renders; one process tells the metrics of both."""
+    from farm.worker.metering import MeteredRenderer
 
-    def __init__(self, catalogue: Catalogue, null_renderer: bool) -> None:
-        from farm.worker.metering import MeteredRenderer
-
-        self.meters = Meters((*BOTH, *COORDINATOR, *WORKER))
-        renderer = make_renderer(catalogue, default_folder(), null=null_renderer)
-        self.engine = LocalEngine(MeteredRenderer(renderer, self.meters))
+    meters = Meters((*BOTH, *COORDINATOR, *WORKER))
+    with local_renderer(default_folder(), null=null_renderer) as renderer:
+        yield LocalEngine(MeteredRenderer(renderer, meters)), meters
 
 
 async def serve(

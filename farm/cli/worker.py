@@ -10,7 +10,6 @@ from queue import SimpleQueue
 import click
 
 from farm.carrier.security import RaySecurity, ray_token
-from farm.catalogue import Catalogue
 from farm.cli.logs import log_to_stderr
 from farm.cli.options import (
     LABELS_VARIABLE,
@@ -20,7 +19,7 @@ from farm.cli.options import (
     worker_labels_option,
 )
 from farm.cli.output import console, print_json
-from farm.cli.renderer import make_renderer
+from farm.cli.renderer import local_renderer
 from farm.cli.signals import stop_signals
 from farm.cli.stdin import when_stdin_ends
 from farm.worker.daemon import Inbox
@@ -153,8 +152,8 @@ def run(
         signal.signal(signal_number, lambda *_: stop_worker(inbox))
     if stop_with_stdin:
         when_stdin_ends(lambda: stop_worker(inbox))
-    renderer = make_renderer(Catalogue(), folder, null=null_renderer, null_seconds=null_seconds, labels=labels)
-    run_worker(settings, renderer, inbox)
+    with local_renderer(folder, null=null_renderer, null_seconds=null_seconds, labels=labels) as renderer:
+        run_worker(settings, renderer, inbox)
 
 
 def _member(folder: Path) -> WorkerSettings:

@@ -174,8 +174,8 @@ def _way_out(state: FarmState, spec: JobSpec) -> str:
     if any(offer.model == spec.model for _, facts in known_workers(state) for offer in facts.offers):
         return "change the job, or let a worker join that can"
     return (
-        "no worker has it: on a Mac run `farm models pull` or `farm models add` for it and start that Mac's worker "
-        "again (a compiled model runs on Macs only)"
+        "no worker has it: on a Mac run `farm models pull` or `farm models add` for it, and its worker offers it some "
+        "seconds later (a compiled model runs on Macs only)"
     )
 
 

@@ -81,6 +81,9 @@ _TELLERS: dict[type, Callable[[Any], None]] = {
         "worker.set_aside worker=%s job=%s reason=%r", e.worker_id, e.job_id, e.reason
     ),
     ev.WorkerJoined: lambda e: log.info("worker.joined worker=%s chip=%r", e.worker_id, e.facts.chip),
+    ev.WorkerChanged: lambda e: log.info(
+        "worker.changed worker=%s models=%s", e.worker_id, sorted({offer.model for offer in e.facts.offers})
+    ),
     ev.WorkerLeft: lambda e: log.warning("worker.left worker=%s reason=%r", e.worker_id, e.reason),
     ev.WorkerSuspended: _worker_suspended,
     ev.WorkerDrained: lambda e: log.info("worker.drained worker=%s", e.worker_id),

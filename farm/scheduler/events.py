@@ -240,6 +240,14 @@ class WorkerJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerChanged:
+    """Volatile. What a worker that is there can do has changed; what it renders goes on."""
+
+    worker_id: str
+    facts: WorkerFacts
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSeen:
     """Volatile. A heartbeat: renews the lease on all that the worker holds."""
 
@@ -352,6 +360,7 @@ JobEvent = (
 DurableEvent = JobEvent | WorkerDrained | WorkerUndrained
 VolatileEvent = (
     WorkerJoined
+    | WorkerChanged
     | WorkerSeen
     | WorkerLeft
     | WorkerSuspended

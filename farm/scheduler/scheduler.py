@@ -7,6 +7,7 @@ from farm.errors import StaleAttemptError
 from farm.reports import (
     AttemptReport,
     DeviceReport,
+    FactsReport,
     ImageFailureReport,
     MeasurementReport,
     Report,
@@ -158,6 +159,9 @@ def judge(state: FarmState, now: float, worker_id: str, report: Report) -> Itera
         return
     if isinstance(report, MeasurementReport):
         yield ev.VariantMeasured(worker_id, report.measurement)
+        return
+    if isinstance(report, FactsReport):
+        yield ev.WorkerChanged(worker_id, report.facts)
         return
     if isinstance(report, TrialReport):
         return  # it is of interest on its own machine

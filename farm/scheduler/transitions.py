@@ -15,7 +15,7 @@ from farm.scheduler import events as ev
 from farm.scheduler.cost import Sample
 from farm.scheduler.forecast import CHECKPOINTS
 from farm.scheduler.index import close_kind, index_job, index_machine, index_worker, open_kind
-from farm.scheduler.measuring import variant_measured
+from farm.scheduler.measuring import take_facts, variant_measured, worker_changed
 from farm.scheduler.ranges import RangeSet
 from farm.scheduler.state import Attempt, FarmState, LiveJob, Task, Worker, kind_of
 
@@ -277,9 +277,7 @@ def _worker_set_aside(state: FarmState, event: ev.WorkerSetAside) -> None:
 
 def _worker_joined(state: FarmState, event: ev.WorkerJoined) -> None:
     worker = state.workers.setdefault(event.worker_id, Worker(event.worker_id))
-    if worker.facts != event.facts:
-        worker.facts = event.facts
-        state.rates.calibrate(worker.worker_id, event.facts)
+    take_facts(state, worker, event.facts)
     for sample in worker.samples.values():
         state.rates.learn(worker.worker_id, event.facts, sample)
     worker.samples.clear()
@@ -385,6 +383,7 @@ _HANDLERS: dict[type, Callable[[FarmState, Any], None]] = {
     ev.ImageFailed: _image_failed,
     ev.WorkerSetAside: _worker_set_aside,
     ev.WorkerJoined: _worker_joined,
+    ev.WorkerChanged: worker_changed,
     ev.WorkerSeen: _worker_seen,
     ev.WorkerLeft: _worker_left,
     ev.WorkerSuspended: _worker_suspended,

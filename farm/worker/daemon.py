@@ -31,6 +31,7 @@ from farm.errors import WorkerNameTakenError
 from farm.reports import (
     AttemptReport,
     DeviceReport,
+    FactsReport,
     ImageFailureReport,
     ImageReport,
     Renderer,
@@ -177,7 +178,7 @@ class Daemon:
             self._device = report
         elif isinstance(report, ResidencyReport):
             self._residency = report
-        elif self._line is not None and self._line.backlog > BACKLOG:
+        elif not isinstance(report, FactsReport) and self._line is not None and self._line.backlog > BACKLOG:
             return
         self._say(Told(report))
 

@@ -29,14 +29,17 @@ def worker_facts(
         runtime=runtime,
         # A virtual machine and Rosetta have no Neural Engine, though Core ML takes the unit's name there.
         compute_units=tuple(unit for unit in compute_units if machine.has_ane or unit is not ComputeUnit.CPU_AND_NE),
-        offers=tuple(
-            ModelOffer(
-                variant.model, variant.attention, variant.digest, variant.width, variant.height, variant.precision
-            )
-            for model in models
-            for variant in model.variants
-            if runtime == COMPILED_RUNTIME or not variant.is_compiled
-        ),
+        offers=model_offers(models, runtime),
         version=importlib.metadata.version("mac-render-farm"),
         labels=labels,
+    )
+
+
+def model_offers(models: Sequence[Model], runtime: str) -> tuple[ModelOffer, ...]:
+    """What a runtime can render with of these models."""
+    return tuple(
+        ModelOffer(variant.model, variant.attention, variant.digest, variant.width, variant.height, variant.precision)
+        for model in models
+        for variant in model.variants
+        if runtime == COMPILED_RUNTIME or not variant.is_compiled
     )

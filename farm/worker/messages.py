@@ -1,6 +1,6 @@
 """What the pipeline process and its host say to each other, over one connection.
 
-The host sends `Settings` first, then `Assignment`, `Withdraw`, `Calibrate` and `Stop`; the process sends `Word`.
+The host sends `Settings` first, then each `Order` as it comes; the process sends `Word`.
 """
 
 from dataclasses import dataclass
@@ -93,11 +93,18 @@ class Calibrate:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """Model variants that the process may be asked to render with from now on, in place of those before."""
+
+    variants: tuple[ModelVariant, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The process is to end, and to drop what it has."""
 
 
-Order = Assignment | Withdraw | Calibrate | Stop
+Order = Assignment | Withdraw | Calibrate | Offer | Stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,15 @@ hangs in one call does not keep anybody from asking how long it has.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from farm import metrics
-from farm.domain import Assignment, AttemptKey, WorkerFacts
+from farm.domain import Assignment, AttemptKey, Model, WorkerFacts
 from farm.metrics import Meters
 from farm.reports import (
     AttemptReport,
+    FactsReport,
     ImageFailureReport,
     ImageReport,
     Renderer,
@@ -86,14 +87,17 @@ class MeteredRenderer:
     @property
     def facts(self) -> WorkerFacts:
         """The renderer's, and where its metrics are."""
-        return replace(self._renderer.facts, metrics_address=self._metrics_address())
+        return self._placed(self._renderer.facts)
+
+    def _placed(self, facts: WorkerFacts) -> WorkerFacts:
+        return replace(facts, metrics_address=self._metrics_address())
 
     def start(self, report: Callable[[Report], None]) -> None:
         """Starts the renderer."""
 
         def noted(told: Report) -> None:
             self._note(told)
-            report(told)
+            report(FactsReport(self._placed(told.facts)) if isinstance(told, FactsReport) else told)
 
         self._renderer.start(noted)
         facts = self._renderer.facts
@@ -120,6 +124,10 @@ class MeteredRenderer:
     def release(self, key: AttemptKey, reason: str = "") -> None:
         """Gives an attempt back after the image that is being rendered."""
         self._renderer.release(key, reason)
+
+    def offer(self, models: Sequence[Model]) -> None:
+        """Has it render with other models."""
+        self._renderer.offer(models)
 
     def stop(self) -> None:
         """Ends the renderer."""

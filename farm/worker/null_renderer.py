@@ -14,6 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from farm.domain import (
 )
 from farm.reports import (
     AttemptReport,
+    FactsReport,
     ImageFailureReport,
     ImageReport,
     Report,
@@ -40,7 +42,7 @@ from farm.reports import (
     StageReport,
     StepReport,
 )
-from farm.worker.facts import worker_facts
+from farm.worker.facts import model_offers, worker_facts
 from farm.worker.messages import Order, Stop, cancellation, release
 from farm.worker.probe import Machine
 from farm.worker.worklist import StoppedError, WithdrawnError, Worklist
@@ -88,7 +90,7 @@ class NullRenderer:
         labels: Mapping[str, str] | None = None,
     ) -> None:
         self._facts = worker_facts(machine, models, "null", (ComputeUnit.CPU_ONLY,), dict(labels or {}))
-        self._attention = {variant.digest: variant.attention for model in models for variant in model.variants}
+        self._attention = _attentions(models)
         self._seconds_per_image = seconds_per_image
         self._slowness = slowness
         self._image_bytes = image_bytes
@@ -122,6 +124,14 @@ class NullRenderer:
     def release(self, key: AttemptKey, reason: str = "") -> None:
         """Finishes the image that is being rendered and ends the attempt as ABANDONED."""
         self._inbox.put(release(key, reason))
+
+    def offer(self, models: Sequence[Model]) -> None:
+        """Renders with other models from now on; says so on the thread of the caller."""
+        offers = model_offers(models, self._facts.runtime)
+        if offers != self._facts.offers:
+            self._attention = _attentions(models)
+            self._facts = replace(self._facts, offers=offers)
+            self._tell(FactsReport(self._facts))
 
     def stop(self) -> None:
         """Ends at the next step, and drops what is outstanding."""
@@ -195,6 +205,10 @@ class NullRenderer:
         if self._misbehaviour is Misbehaviour.GARBAGE:
             png = png[::-1]
         return ImageReport(assignment.key, index, png, provenance, seconds)
+
+
+def _attentions(models: Sequence[Model]) -> dict[str, AttentionVariant]:
+    return {variant.digest: variant.attention for model in models for variant in model.variants}
 
 
 def padded(png: bytes, size: int) -> bytes:

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
-from farm.domain import Assignment, AttemptKey, Model, WorkerFacts
-from farm.reports import MeasurementReport, Report
+from farm.domain import Assignment, AttemptKey, Model, ModelVariant, WorkerFacts
+from farm.reports import FactsReport, MeasurementReport, Report
 from farm.runtime.base import Runtime
 from farm.worker import calibration
 from farm.worker.deadlines import Deadlines
-from farm.worker.facts import worker_facts
+from farm.worker.facts import model_offers, worker_facts
 from farm.worker.measurements import MeasurementFile, circumstances
-from farm.worker.messages import Calibrate, Settings, Stop, cancellation, release
+from farm.worker.messages import Calibrate, Offer, Settings, Stop, cancellation, release
 from farm.worker.probe import Machine, probe
 from farm.worker.supervisor import Inbox, Supervisor
 
@@ -27,7 +27,7 @@ class PipelineHost:
     No method waits for the child but `stop`; all may be called from any thread.
 
     Args:
-        models: What can be rendered with.
+        models: What can be rendered with, until `offer` says otherwise.
         runtime: What to render with. This process only asks it what it is, and sends it to the child (by pickle).
         labels: Labels that pins can ask for.
         measurements: File of what this machine has measured; what is missing in it is measured. Nothing is without one.
@@ -53,10 +53,13 @@ class PipelineHost:
         self._labels = dict(labels or {})
         self._measurements = measurements
         self._ask_machine = ask_machine
+        self._machine: Machine | None = None
         self._file: MeasurementFile | None = None
         self._deadlines = deadlines or Deadlines()
         self._pipeline = pipeline
         self._facts: WorkerFacts | None = None
+        self._changing = threading.Lock()  # of facts and file, which a trial and new models may change at once
+        self._report: Callable[[Report], None] = lambda _: None
         self._inbox: Inbox = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -70,20 +73,39 @@ class PipelineHost:
         """Probes the machine, which takes a second or two on a Mac, and starts the child.
 
         Args:
-            report: Called with each report, always on the same thread, which is the host's own. Must not call `stop`.
+            report: Called with each report, on a thread of the host's own; only a `FactsReport` comes on that of
+                `offer`. Must not call `stop`.
         """
-        machine = self._ask_machine()
-        units = self._runtime.compute_units
-        facts = worker_facts(machine, self._models, self._runtime.name, units, self._labels)
-        if self._measurements is not None:
-            under = circumstances(machine, self._runtime.name)
-            self._file = MeasurementFile(self._measurements, under, self._models)
-            facts = replace(facts, measurements=self._file.known())
-            self.calibrate(calibration.missing(machine, self._models, facts))
-        self._facts = facts
+        with self._changing:
+            self._report = report
+            self._machine = self._ask_machine()
+            facts = self._take_stock(self._machine)
         supervisor = Supervisor(self._settings(facts), lambda told: report(self._noted(told)), self._inbox)
         self._thread = threading.Thread(target=supervisor.run, name="pipeline-host", daemon=True)
         self._thread.start()
+
+    def offer(self, models: Sequence[Model]) -> None:
+        """Renders with these models from now on, and measures what is new of them; may be called before `start`."""
+        with self._changing:
+            self._models = tuple(models)
+            if self._machine is None:
+                return
+            self._inbox.put(Offer(_variants(self._models)))
+            if model_offers(self._models, self._runtime.name) == self.facts.offers:
+                return
+            facts = self._take_stock(self._machine)
+        self._report(FactsReport(facts))
+
+    def _take_stock(self, machine: Machine) -> WorkerFacts:
+        """Finds out what the machine can do with its models, and has measured what is not known of that."""
+        runtime = self._runtime
+        facts = worker_facts(machine, self._models, runtime.name, runtime.compute_units, self._labels)
+        if self._measurements is not None:
+            self._file = MeasurementFile(self._measurements, circumstances(machine, runtime.name), self._models)
+            facts = replace(facts, measurements=self._file.known())
+            self.calibrate(calibration.missing(machine, self._models, facts))
+        self._facts = facts
+        return facts
 
     def calibrate(self, what: Calibrate) -> None:
         """Has trials run; a `MeasurementReport` tells what came of each. They take the place of earlier ones."""
@@ -92,9 +114,10 @@ class PipelineHost:
     def _noted(self, report: Report) -> Report:
         """Takes what was measured to the facts and to the file."""
         if isinstance(report, MeasurementReport):
-            self._facts = self.facts.with_measurement(report.measurement)
-            if self._file is not None:
-                self._file.keep(self._facts.measurements)
+            with self._changing:
+                self._facts = self.facts.with_measurement(report.measurement)
+                if self._file is not None:
+                    self._file.keep(self._facts.measurements)
         return report
 
     def render(self, assignment: Assignment) -> None:
@@ -116,9 +139,8 @@ class PipelineHost:
             self._thread.join()
 
     def _settings(self, facts: WorkerFacts) -> Settings:
-        variants = (variant for model in self._models for variant in model.variants)
         return Settings(
-            variants=tuple(replace(variant, components=dict(variant.components)) for variant in variants),
+            variants=_variants(self._models),
             runtime=self._runtime,
             pipeline=self._pipeline,
             deadlines=self._deadlines,
@@ -126,3 +148,9 @@ class PipelineHost:
             chip_class=facts.chip_class,
             version=facts.version,
         )
+
+
+def _variants(models: Sequence[Model]) -> tuple[ModelVariant, ...]:
+    """The variants of models, in a form that can be sent to a process."""
+    variants = (variant for model in models for variant in model.variants)
+    return tuple(replace(variant, components=dict(variant.components)) for variant in variants)

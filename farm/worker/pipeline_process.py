@@ -26,7 +26,6 @@ from farm.domain import (
     Provenance,
     RenderSpec,
 )
-from farm.errors import ModelNotFoundError
 from farm.reports import (
     AttemptReport,
     DeviceReport,
@@ -45,7 +44,7 @@ from farm.worker.delivery import Delivery, Picture, failure
 from farm.worker.device_lock import DeviceLock
 from farm.worker.link import Link
 from farm.worker.memory import Gauge
-from farm.worker.messages import Calibrate, Order, Settings, Trial
+from farm.worker.messages import Calibrate, Offer, Order, Settings, Trial
 from farm.worker.worklist import StoppedError, WithdrawnError, Worklist
 
 _DEVICES = {"coreml": "apple-silicon", "portable": "cpu"}
@@ -139,6 +138,8 @@ class PipelineProcess:
         if isinstance(order, Calibrate):
             self._calibrate = order
             self._first_until = time.monotonic() + order.first_seconds
+        elif isinstance(order, Offer):
+            self._variants = {variant.digest: variant for variant in order.variants}
         else:
             self._worklist.take(order)
 
@@ -197,8 +198,11 @@ class PipelineProcess:
         self._delivery.put(end)
 
     def _render_all(self, assignment: Assignment) -> None:
+        variant = self._variants.get(assignment.model_digest)
+        if variant is None:
+            raise _NotLoadedError(f"{assignment.model} with the digest {assignment.model_digest} is not here any more")
         try:
-            variant, pipeline = self._pipeline(assignment)
+            pipeline = self._pipeline(variant, assignment.compute_unit)
         except Exception as error:  # a model that does not load must not cost other models the process
             for index, _ in assignment.images:
                 self._delivery.put(failure(assignment.key, index, error))
@@ -247,19 +251,12 @@ class PipelineProcess:
             self._listen()
             self._worklist.check(between_images=False)
 
-    def _pipeline(self, assignment: Assignment) -> tuple[ModelVariant, Pipeline]:
-        """The pipeline that the assignment asks for, loaded in place of the last one unless it is that one."""
-        variant = self._variants.get(assignment.model_digest)
-        if variant is None:
-            raise ModelNotFoundError(
-                f"this worker does not have {assignment.model} with the digest {assignment.model_digest}; its models "
-                "changed since it joined, so start it again",
-                model=assignment.model,
-            )
+    def _pipeline(self, variant: ModelVariant, compute_unit: ComputeUnit) -> Pipeline:
+        """The pipeline of a variant on a unit, loaded in place of the last one unless it is that one."""
         match self._resident:
-            case (resident, compute_unit, pipeline) if (resident, compute_unit) == (variant, assignment.compute_unit):
-                return variant, pipeline
-        return variant, self._load(variant, assignment.compute_unit)
+            case (resident, unit, pipeline) if (resident, unit) == (variant, compute_unit):
+                return pipeline
+        return self._load(variant, compute_unit)
 
     def _load(self, variant: ModelVariant, compute_unit: ComputeUnit) -> Pipeline:
         # One pipeline at a time fits every machine that fits the model; the old one goes before the new one comes.
@@ -300,7 +297,7 @@ class PipelineProcess:
 
 
 class _NotLoadedError(Exception):
-    """The model that was to be loaded ahead, without an image that could say so, was not."""
+    """The model is not here any more; or it was to be loaded ahead, without an image that could say so, and was not."""
 
 
 def _why_not(lock: DeviceLock) -> str:

@@ -25,7 +25,7 @@ from farm.reports import (
     StageReport,
     TrialReport,
 )
-from farm.worker.messages import Calibrate, Order, Settings, Stop, Withdraw, Word
+from farm.worker.messages import Calibrate, Offer, Order, Settings, Stop, Withdraw, Word
 
 BACK_OFF_FIRST = 0.1
 BACK_OFF_LIMIT = 30.0
@@ -54,7 +54,7 @@ class Ended:
     child: PipelineChild
 
 
-Inbox = queue.SimpleQueue[Assignment | Withdraw | Calibrate | Stop | Heard | Ended]
+Inbox = queue.SimpleQueue[Order | Heard | Ended]
 
 TRIAL_DEATHS = 2
 """A trial over which the child died so often has failed: Core ML was seen to abort its process on some chips."""
@@ -118,10 +118,14 @@ class Supervisor:
             self._child.end(patience=0)
             self._replace_child("was silent for too long and was ended")
 
-    def _take(self, message: Assignment | Withdraw | Calibrate | Heard | Ended) -> None:
+    def _take(self, message: Assignment | Withdraw | Calibrate | Offer | Heard | Ended) -> None:
         match message:
             case Calibrate():
                 self._calibrate = message
+                if self._child is not None:
+                    self._child.send(message)
+            case Offer(variants):
+                self._settings = replace(self._settings, variants=variants)
                 if self._child is not None:
                     self._child.send(message)
             case Assignment():

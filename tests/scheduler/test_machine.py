@@ -5,6 +5,7 @@ failed. Workers answer late, twice, for the wrong attempt, or never.
 """
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -80,7 +81,9 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @rule(
         worker=st.sampled_from(WORKERS),
-        kind=st.sampled_from(["leave", "seen", "drain", "undrain", "suspend", "fit", "measured", "failed"]),
+        kind=st.sampled_from(
+            ["leave", "seen", "drain", "undrain", "suspend", "fit", "measured", "failed", "bare", "full"]
+        ),
     )
     def something_happens_to_a_worker(self, worker: str, kind: str) -> None:
         events: dict[str, ev.Event] = {
@@ -91,6 +94,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             "suspend": ev.WorkerSuspended(worker, self.now, "hot"),
             "fit": ev.WorkerSuspended(worker, self.now, ""),
             "measured": ev.VariantMeasured(worker, Measurement(OFFER.digest, ComputeUnit.CPU_ONLY, 0.1, 0.1, 1.0)),
+            "bare": ev.WorkerChanged(worker, replace(worker_facts(), offers=())),
+            "full": ev.WorkerChanged(worker, worker_facts()),
             "failed": ev.VariantMeasured(worker, Measurement(OFFER.digest, ComputeUnit.CPU_ONLY, failure="no")),
         }
         self.try_to(events[kind])

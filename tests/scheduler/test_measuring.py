@@ -6,7 +6,7 @@ import pytest
 
 from farm.domain import AttentionVariant, ComputeUnit, Measurement, WorkerFacts
 from farm.errors import WrongStateError
-from farm.reports import MeasurementReport, Stage, TrialReport
+from farm.reports import FactsReport, MeasurementReport, Stage, TrialReport
 from farm.scheduler import events as ev
 from farm.scheduler.explain import Reason, explain
 from farm.scheduler.fitting import Unfit, fit, missing
@@ -133,3 +133,24 @@ def test_all_is_only_for_those_who_ask_for_it() -> None:
     way = fit(joined(machine).rates, pinned, machine)
     assert isinstance(way, Way)
     assert (way.compute_unit, way.offer.attention) == (ComputeUnit.ALL, AttentionVariant.ORIGINAL)
+
+
+def test_a_worker_that_got_a_model_can_render_its_jobs_and_one_that_lost_it_cannot() -> None:
+    machine = facts("Apple M2 Pro", 19)
+    state = joined(replace(machine, offers=()))
+    assert isinstance(way_of(state), Unfit)
+
+    for event in judge(state, 0.0, "mac-0", FactsReport(machine)):
+        apply(state, event)
+    assert isinstance(way_of(state), Way)
+    assert state.is_stale
+
+    apply(state, ev.WorkerChanged("mac-0", replace(machine, offers=())))
+    assert isinstance(way_of(state), Unfit)
+
+
+def test_what_changed_of_a_worker_that_never_joined_is_refused() -> None:
+    state = FarmState()
+    apply(state, ev.WorkerDrained("mac-0", 0.0, now=False))
+    with pytest.raises(WrongStateError, match="has not joined"):
+        apply(state, ev.WorkerChanged("mac-0", facts("Apple M2 Pro", 19)))

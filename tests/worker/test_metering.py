@@ -1,13 +1,14 @@
 """A worker's metrics: what they make of a renderer's reports, by a clock that the tests turn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from farm.domain import Assignment, AttemptKey, AttemptState, WorkerFacts
+from farm.domain import Assignment, AttemptKey, AttemptState, Model, WorkerFacts
 from farm.metrics import WORKER, Meters
 from farm.reports import (
     AttemptReport,
+    FactsReport,
     ImageFailureReport,
     ImageReport,
     Report,
@@ -39,6 +40,8 @@ class Puppet:
     def cancel(self, key: AttemptKey) -> None: ...
 
     def release(self, key: AttemptKey, reason: str = "") -> None: ...
+
+    def offer(self, models: Sequence[Model]) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -166,3 +169,10 @@ def test_what_the_renderer_reports_is_passed_on_as_it_is_and_its_facts_say_where
     assert len(rig.passed_on) == 7
     assert rig.metered.facts.metrics_address == "host:1"
     assert rig.told().value("farm_worker_info", chip="null renderer", chip_class="CPU") == 1
+
+
+def test_what_changed_of_a_worker_says_where_its_metrics_are() -> None:
+    rig = Rig()
+    rig.say(FactsReport(Puppet.facts))
+    assert rig.passed_on == [FactsReport(rig.metered.facts)]
+    assert rig.metered.facts.metrics_address == "host:1"

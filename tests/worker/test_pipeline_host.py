@@ -16,6 +16,7 @@ from farm.domain import AttemptKey, AttemptState, ChipClass
 from farm.reports import (
     AttemptReport,
     DeviceReport,
+    FactsReport,
     ImageFailureReport,
     ResidencyReport,
     Stage,
@@ -145,14 +146,6 @@ def test_a_model_that_does_not_load_fails_each_image_and_leaves_the_process_usab
         (11, "PACKAGE_INVALID"),
         (20, "PACKAGE_INVALID"),
     ]
-
-
-def test_a_model_that_is_not_here_fails_with_what_to_do() -> None:
-    with scripted_host() as (host, reports):
-        host.render(assignment(1, digest="sha256:unknown"))
-        failure = reports.next(ImageFailureReport)
-    assert failure.reason == "MODEL_NOT_FOUND"
-    assert "sha256:unknown" in failure.message
 
 
 def test_a_cancelled_attempt_ends_at_its_next_step() -> None:
@@ -433,3 +426,34 @@ def test_a_lock_that_cannot_be_used_is_said_in_words(locks: Path) -> None:
         path.unlink()
         assert reports.next(DeviceReport).reason == ""
         assert_renders(host, reports, 1)
+
+
+def test_a_model_that_comes_is_told_and_rendered_with_and_one_that_goes_is_given_back() -> None:
+    with scripted_host() as (host, reports):
+        assert_renders(host, reports, 1)
+        host.offer([model(variant("sha256:2", "new"))])
+        assert [offer.model for offer in reports.next(FactsReport).facts.offers] == ["new"]
+
+        host.render(assignment(2, digest="sha256:2"))
+        assert reports.end_of(2).state is AttemptState.SUCCEEDED
+        host.render(assignment(3))
+        end = reports.end_of(3)
+        assert (end.state, "not here any more" in end.reason) == (AttemptState.ABANDONED, True)
+
+
+def test_models_that_are_offered_outlive_the_process_that_rendered_with_them(locks: Path) -> None:
+    with scripted_host() as (host, reports):
+        assert_renders(host, reports, 1)
+        host.offer([model(), model(variant("sha256:2", "new"))])
+        os.kill(child_pid(locks), signal.SIGKILL)
+        host.render(assignment(2, digest="sha256:2"))
+        if reports.end_of(2).state is AttemptState.ABANDONED:  # it was sent to the one that was killed
+            host.render(assignment(3, digest="sha256:2"))
+            assert reports.end_of(3).state is AttemptState.SUCCEEDED
+
+
+def test_the_same_models_again_are_no_change() -> None:
+    with scripted_host() as (host, reports):
+        host.offer([model()])
+        assert_renders(host, reports, 1)
+    assert not any(isinstance(report, FactsReport) for report in reports.seen)
