@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from farm.domain import SAMPLERS, AttentionVariant, ChipClass, ComputeUnit, Provenance, RenderSpec
 from farm.errors import ArtifactError
@@ -52,9 +54,6 @@ def encode_png(
         provenance: How.
         notes: What the submitter should know.
     """
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
     text = PngInfo()
     # A tEXt chunk where Latin-1 suffices and an iTXt one elsewhere, as AUTOMATIC1111 does. JSON escapes all but ASCII.
     text.add_text(PARAMETERS_KEY, parameters_text(spec, provenance))
@@ -70,8 +69,6 @@ def read_provenance(png: bytes) -> ImageRecord:
     Raises:
         ArtifactError: The bytes are no PNG, or no PNG of the farm.
     """
-    from PIL.PngImagePlugin import PngImageFile
-
     try:
         with PngImageFile(io.BytesIO(png)) as image:
             record = json.loads(image.text[PROVENANCE_KEY])

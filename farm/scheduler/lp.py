@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import highspy
+import numpy as np
+
 G = TypeVar("G")
 K = TypeVar("K")
 
@@ -71,9 +74,6 @@ def _one_group(
 def _solve(
     counts: Mapping[G, float], demands: Mapping[K, float], seconds: Mapping[tuple[G, K], float]
 ) -> Balance[G, K]:
-    import highspy
-    import numpy as np
-
     pairs = list(seconds)
     groups = {group: row for row, group in enumerate(dict.fromkeys(group for group, _ in pairs))}
     kinds = {kind: len(groups) + row for row, kind in enumerate(demands)}

@@ -149,18 +149,19 @@ class NullRenderer:
     def _attempt(self, assignment: Assignment) -> None:
         end = AttemptReport(assignment.key, AttemptState.SUCCEEDED)
         self._tell(ResidencyReport((assignment.model,)))
+        began = time.monotonic()
         try:
             for index, spec in assignment.images:
                 self._wait(0.0)
                 self._worklist.check(between_images=True)
-                self._render(assignment, index, spec)
+                began = self._render(assignment, index, spec, began)
         except WithdrawnError as withdrawn:
             end = withdrawn.end
         self._tell(end)
 
-    def _render(self, assignment: Assignment, index: int, spec: RenderSpec) -> None:
-        key = assignment.key
-        began = due = time.monotonic()
+    def _render(self, assignment: Assignment, index: int, spec: RenderSpec, began: float) -> float:
+        """Renders from `began` on; gives when the device was free, as files are encoded beside the next image."""
+        key, due = assignment.key, began
         self._tell(StageReport(key, Stage.DENOISE, index))
         for step in range(1, spec.steps + 1):
             due += self._slowness() * self._seconds_per_image / spec.steps
@@ -168,13 +169,15 @@ class NullRenderer:
             self._worklist.check(between_images=False)
             if self._report_steps:
                 self._tell(StepReport(key, index, step, spec.steps))
+        rendered = time.monotonic()
         if self._failures[index] > 0:
             self._failures[index] -= 1
             self._tell(ImageFailureReport(key, index, "IMAGE_FAILED", "the null renderer was told to fail this image"))
-            return
-        image = self._image(assignment, index, spec, time.monotonic() - began)
+            return rendered
+        image = self._image(assignment, index, spec, rendered - began)
         for _ in range(2 if self._misbehaviour is Misbehaviour.REPEAT else 1):
             self._tell(image)
+        return rendered
 
     def _wait(self, seconds: float) -> None:
         """Waits, and takes orders meanwhile."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from farm.client import Client
 from farm.errors import WorkerNotFoundError
 from tests.disks import filled
-from tests.ray.fleet import Fleet, kill, parts
+from tests.ray.fleet import Fleet, kill, kill_tree, parts
 
 BEYOND_A_LEASE = 8.0
 DOWN_SECONDS = 1.5
@@ -21,6 +21,13 @@ DOWN_SECONDS = 1.5
 
 def worker_killed(fleet: Fleet, name: str) -> None:
     fleet.workers[name].kill()
+    fleet.workers[name].wait()
+    time.sleep(DOWN_SECONDS)
+    fleet.start_worker(name)
+
+
+def mac_killed(fleet: Fleet, name: str) -> None:
+    kill_tree(fleet.workers[name].pid)
     fleet.workers[name].wait()
     time.sleep(DOWN_SECONDS)
     fleet.start_worker(name)
@@ -96,6 +103,7 @@ FAULTS: Mapping[str, Callable[[Fleet, str], None]] = {
     fault.__name__: fault
     for fault in (
         worker_killed,
+        mac_killed,
         worker_told_to_stop,
         worker_suspended,
         bridge_killed,

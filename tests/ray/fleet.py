@@ -177,7 +177,8 @@ def kill(pid: int, how: signal.Signals = signal.SIGKILL) -> None:
 def kill_tree(pid: int) -> None:
     """A process and all below it at once, as when a machine loses its power."""
     for victim in (pid, *(process.pid for process in descendants(pid))):
-        kill(victim)
+        with contextlib.suppress(ProcessLookupError):  # its parent's death may have ended it already
+            kill(victim)
 
 
 def committed(state: Path, job_id: str) -> dict[int, tuple[str, int]]:
