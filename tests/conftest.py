@@ -4,11 +4,13 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The suite tries the same cases each time, so that it fails for what was changed. `make test-slow` explores new ones.
-settings.register_profile("suite", derandomize=True)
-settings.register_profile("explore", derandomize=False)
+# How long a case takes says more of what else the machine does than of the code.
+TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("suite", TIMELESS, derandomize=True)
+settings.register_profile("explore", TIMELESS, derandomize=False)
 settings.load_profile("suite")
 
 

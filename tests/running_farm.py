@@ -23,8 +23,7 @@ from farm.web.server import WebServer
 from farm.webhooks.courier import TRIES, delivering
 from farm.webhooks.signing import Secret
 from farm.worker.null_renderer import NullRenderer
-
-TIMEOUT_SECONDS = 30.0
+from tests.patience import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +101,13 @@ def running_farm(
     with ThreadPoolExecutor(1, "farm") as thread:
         done = thread.submit(asyncio.run, run())
         done.add_done_callback(lambda _: ready.put(None))
-        farm = ready.get(timeout=TIMEOUT_SECONDS)
+        farm = ready.get(timeout=PATIENCE)
         if farm is not None:
             try:
                 yield farm
             finally:
                 farm.stop()
-                done.result(TIMEOUT_SECONDS)
+                done.result(PATIENCE)
         done.result()
 
 

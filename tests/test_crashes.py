@@ -20,6 +20,7 @@ import pytest
 
 from farm.client import Client
 from farm.domain import ImageSpec, JobState
+from tests.patience import PATIENCE
 
 IMAGES = 40
 
@@ -30,12 +31,11 @@ class FarmProcess:
     def __init__(self, state: Path) -> None:
         self._state = state
         self._log = state.parent / "farm.log"
-        self.address = ""
+        self.address = f"unix:{state.parent}/farm.sock"
         self.start()
 
     def start(self) -> None:
-        address = self.address or "127.0.0.1:0"
-        command = ["coordinator", "--address", address, "--state", str(self._state), "--stop-with-stdin", "--json"]
+        command = ["coordinator", "--address", self.address, "--state", str(self._state), "--stop-with-stdin", "--json"]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "farm", *command],
@@ -46,7 +46,7 @@ class FarmProcess:
                 env={**os.environ, "FARM_LOCKS": str(self._state.parent)},
             )
         assert self.process.stdout is not None
-        self.address = json.loads(self.process.stdout.readline())["address"]
+        assert self.process.stdout.readline(), self._log.read_text()
 
     def renderers(self) -> list[int]:
         """Process ids of the coordinator's children that hold models."""
@@ -80,7 +80,7 @@ class FarmProcess:
     def stop(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(20)
+        self.process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def farm(tmp_path: Path) -> Iterator[FarmProcess]:
 
 def committed(state: Path) -> dict[int, tuple[str, int]]:
     """Hash and attempt number of every committed image, by index."""
-    with contextlib.closing(sqlite3.connect(state / "journal.sqlite3")) as sql:
+    with contextlib.closing(sqlite3.connect(state / "journal.sqlite3", timeout=PATIENCE)) as sql:
         rows = sql.execute("SELECT idx, body FROM results WHERE state = 'SUCCEEDED'").fetchall()
     return {index: (json.loads(body)["sha256"], json.loads(body)["number"]) for index, body in rows}
 
@@ -121,7 +121,7 @@ def kill_at_random_until_done(farm: FarmProcess, state: Path, kills: int, seed: 
 
 def wait_for_progress(state: Path, count: int) -> None:
     """Waits until an image more than `count` is committed, or all are."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while len(committed(state)) < min(count + 1, IMAGES):
         assert time.monotonic() < deadline, "the batch does not go on"
         time.sleep(0.02)

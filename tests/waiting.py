@@ -7,7 +7,8 @@ from typing import Any
 from farm.client import Client
 from farm.domain import JobState
 from farm.v1 import job_pb2
-from tests.running_farm import TIMEOUT_SECONDS, RunningFarm
+from tests.patience import PATIENCE
+from tests.running_farm import RunningFarm
 
 
 def job_of(farm: RunningFarm, answer: Any) -> job_pb2.Job:
@@ -18,7 +19,7 @@ def job_of(farm: RunningFarm, answer: Any) -> job_pb2.Job:
 
 def until(condition: Callable[[], bool], otherwise: str) -> None:
     """Waits until a condition holds."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.05)

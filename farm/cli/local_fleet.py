@@ -1,21 +1,28 @@
 """Worker daemons on this machine as processes of their own, for trying out a fleet (`farm up --workers N`)."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 _STOP_SECONDS = 20.0
 
 
+_PORTS = range(20_000, 32_768)
+"""Ports that neither Linux nor macOS gives to outgoing connections, nor Ray to its parts: what is free stays free."""
+
+
 def free_ray_address() -> str:
     """An address on loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    while True:
+        address = ("127.0.0.1", secrets.choice(_PORTS))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(address)
+            return f"127.0.0.1:{address[1]}"
 
 
 @contextmanager

@@ -19,5 +19,5 @@ def cases(quick: int, slow: int) -> pytest.MarkDecorator:
 def fuzz(count: int, holds: Callable[..., None], *drawn: st.SearchStrategy[Any]) -> None:
     """Calls `holds`, which must not raise, with what is drawn for its parameters, so many times."""
     for tried in range(0, count, RUN):
-        few = settings(max_examples=min(RUN, count - tried), deadline=None, suppress_health_check=list(HealthCheck))
+        few = settings(max_examples=min(RUN, count - tried), suppress_health_check=list(HealthCheck))
         few(given(*drawn)(holds))()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-SECONDS = 60.0
+from tests.patience import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def coordinator(
         yield CoordinatorProcess(process, json.loads(announced)["address"], log)
         if process.poll() is None:
             process.stdin.close()
-            assert process.wait(SECONDS) == 0, log.read_text()
+            assert process.wait(PATIENCE) == 0, log.read_text()
             assert "Traceback" not in log.read_text()
     finally:
         process.kill()
@@ -74,7 +74,7 @@ def farm(*arguments: str, before: Sequence[str] = ()) -> tuple[int, str, str]:
         capture_output=True,
         check=False,
         text=True,
-        timeout=SECONDS,
+        timeout=PATIENCE,
         env=_environment(),
         stdin=subprocess.DEVNULL,
     )

@@ -34,7 +34,7 @@ class WallClock:
 
 
 def has_jumped(log: Path, times: int) -> bool:
-    return log.read_text().count("loop.clock_jumped") == times
+    return log.read_text().count("loop.clock_jumped") >= times
 
 
 @pytest.mark.skipif(not LIBRARIES, reason="libfaketime is not there (Debian: apt install faketime)")

@@ -25,6 +25,7 @@ from farm.v1 import (
 )
 from tests.abuse.fuzzing import cases, fuzz
 from tests.abuse.messages import messages
+from tests.patience import PATIENCE
 from tests.running_farm import local_channel, running_farm
 
 METHODS: dict[str, MethodDescriptor] = {
@@ -74,7 +75,6 @@ EXPECTED = {
 ALSO_EXPECTED = {
     "WatchJob": {grpc.StatusCode.DEADLINE_EXCEEDED},  # a paused job does not end
 }
-SECONDS = 30.0
 WATCH_SECONDS = 0.05
 ANSWERS = 50
 """Messages of a stream that are read at most."""
@@ -97,7 +97,7 @@ class Caller:
         method, requests = call
         path = f"/{method.containing_service.full_name}/{method.name}"
         codecs = GetMessageClass(method.input_type).SerializeToString, GetMessageClass(method.output_type).FromString
-        timeout = WATCH_SECONDS if method.name == "WatchJob" else SECONDS
+        timeout = WATCH_SECONDS if method.name == "WatchJob" else PATIENCE
         named = [self.named(request) for request in requests]
         try:
             if method.client_streaming:
@@ -137,11 +137,11 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
 
 def check_that_it_renders(channel: grpc.Channel) -> None:
     workers = worker_service_pb2_grpc.WorkerServiceStub(channel)
-    workers.ResumeWorker(worker_service_pb2.ResumeWorkerRequest(name="workers/local"), timeout=SECONDS)
+    workers.ResumeWorker(worker_service_pb2.ResumeWorkerRequest(name="workers/local"), timeout=PATIENCE)
     jobs = job_service_pb2_grpc.JobServiceStub(channel)
     spec = job_pb2.JobSpec(defaults=job_pb2.ImageSpec(prompt="a red circle"), priority=100)
-    job = jobs.SubmitJob(iter([job_service_pb2.SubmitJobRequest(spec=spec)]), timeout=SECONDS)
-    events = jobs.WatchJob(job_service_pb2.WatchJobRequest(name=job.name), timeout=SECONDS)
+    job = jobs.SubmitJob(iter([job_service_pb2.SubmitJobRequest(spec=spec)]), timeout=PATIENCE)
+    events = jobs.WatchJob(job_service_pb2.WatchJobRequest(name=job.name), timeout=PATIENCE)
     assert [event.job.state for event in events if event.HasField("job")][-1] == job_pb2.JOB_STATE_SUCCEEDED
 
 

@@ -5,7 +5,6 @@ import re
 import shutil
 import socket
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -96,7 +95,7 @@ def working(state: Path, count: int, *options: str) -> Iterator[tuple[Coordinato
         job = client.submit(["a red circle"] * count, steps=4)
         assert eventually(lambda: job.refresh().message.succeeded_count > 4)
         yield process, job
-        assert eventually(lambda: job.refresh().state is not JobState.PAUSED, seconds=10)
+        assert eventually(lambda: job.refresh().state is not JobState.PAUSED)
         assert job.wait() is JobState.SUCCEEDED
         assert {image.index for image in job.images() if image.sha256} == set(range(count))
 
@@ -115,11 +114,9 @@ def test_a_farm_whose_disk_was_filled_to_the_last_byte_pauses_answers_and_goes_o
     with working(disk / "state", 3000, "--null-renderer") as (process, job):
         for _ in range(2):  # the second time shows that the reserve was made anew
             with filled(disk, leaving=0):
-                assert eventually(lambda: job.refresh().state is JobState.PAUSED, seconds=20)
+                assert eventually(lambda: job.refresh().state is JobState.PAUSED)
                 assert WAITS_FOR_ROOM.search(job.message.reason)
                 for _ in range(20):
-                    asked = time.monotonic()
-                    job.explain()
-                    assert time.monotonic() - asked < 5.0, "a reader waits for the disk"
+                    job.explain()  # a reader that waited for the disk would wait as long as it is full
                 assert process.process.poll() is None
-            assert eventually(lambda: job.refresh().state is not JobState.PAUSED, seconds=20)
+            assert eventually(lambda: job.refresh().state is not JobState.PAUSED)

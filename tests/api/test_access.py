@@ -30,9 +30,9 @@ from farm.errors import (
     WrongStateError,
 )
 from farm.v1 import access_service_pb2, access_service_pb2_grpc
+from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
 
-SECONDS = 20.0
 METHODS = {f"/{service.full_name}/{method.name}": method for service in SERVICES for method in service.methods}
 JOB_METHODS = [
     name
@@ -59,7 +59,7 @@ class Callers:
         request = GetMessageClass(method.input_type)(**fields)
         metadata = [] if secret is None else [("authorization", f"Bearer {secret}")]
         try:
-            answers = _invoke(self.channel, path, method)(request, metadata=metadata, timeout=SECONDS)
+            answers = _invoke(self.channel, path, method)(request, metadata=metadata, timeout=PATIENCE)
             next(iter(answers), None)
             answers.cancel()
         except grpc.RpcError as error:
@@ -220,7 +220,7 @@ def enrolment(**fields: Any) -> access_service_pb2.EnrollRequest:
 def enroll(callers: Callers, **fields: Any) -> access_service_pb2.EnrollResponse:
     stub = access_service_pb2_grpc.AccessServiceStub(callers.channel)
     try:
-        return stub.Enroll(enrolment(**fields), timeout=SECONDS)
+        return stub.Enroll(enrolment(**fields), timeout=PATIENCE)
     except grpc.RpcError as error:
         raise from_call(error, callers.farm.address) from None
 

@@ -23,9 +23,8 @@ from farm.v1 import (
     worker_service_pb2,
     worker_service_pb2_grpc,
 )
+from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, local_channel, running_farm
-
-SECONDS = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +53,12 @@ def submit(
     **spec: Any,
 ) -> job_pb2.Job:
     messages = submission(job_pb2.JobSpec(**spec), entries, request_id, validate_only)
-    return jobs.SubmitJob(messages, timeout=SECONDS)
+    return jobs.SubmitJob(messages, timeout=PATIENCE)
 
 
 def finish(jobs: job_service_pb2_grpc.JobServiceStub, job: job_pb2.Job) -> job_pb2.Job:
     """Waits until the job has ended."""
-    for event in jobs.WatchJob(job_service_pb2.WatchJobRequest(name=job.name), timeout=SECONDS):
+    for event in jobs.WatchJob(job_service_pb2.WatchJobRequest(name=job.name), timeout=PATIENCE):
         job = event.job if event.HasField("job") else job
     return job
 
@@ -142,7 +141,7 @@ def test_wrong_fields_are_named_all_at_once_across_messages(jobs: job_service_pb
         request(entries=job_pb2.Entries(entries=[job_pb2.ImageSpec()])),
     ]
     with pytest.raises(grpc.RpcError) as error:
-        jobs.SubmitJob(iter(messages), timeout=SECONDS)
+        jobs.SubmitJob(iter(messages), timeout=PATIENCE)
     code, reason, violations = refused(error)
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     assert set(violations) == {"entries[1].steps", "entries[1].guidance_scale", "entries[2].prompt"}
@@ -173,7 +172,7 @@ def test_a_submission_of_another_shape_is_refused(
     jobs: job_service_pb2_grpc.JobServiceStub, messages: list[job_service_pb2.SubmitJobRequest], field: str
 ) -> None:
     with pytest.raises(grpc.RpcError) as error:
-        jobs.SubmitJob(iter(messages), timeout=SECONDS)
+        jobs.SubmitJob(iter(messages), timeout=PATIENCE)
     code, _, violations = refused(error)
     assert (code, list(violations)) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
 

@@ -16,6 +16,7 @@ from farm.client import AsyncClient, Client
 from farm.domain import JobState
 from farm.errors import UnauthenticatedError, UnreachableError, UntrustedServerError
 from farm.v1 import job_service_pb2, job_service_pb2_grpc
+from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
 
 
@@ -78,7 +79,7 @@ def test_plain_text_is_refused_also_with_a_token(farm: RunningFarm, elsewhere: s
         jobs = job_service_pb2_grpc.JobServiceStub(channel)
         metadata = (("authorization", f"Bearer {secret}"),)
         with pytest.raises(grpc.RpcError) as refused:
-            jobs.ListJobs(job_service_pb2.ListJobsRequest(), metadata=metadata, timeout=10)
+            jobs.ListJobs(job_service_pb2.ListJobsRequest(), metadata=metadata, timeout=PATIENCE)
     assert isinstance(refused.value, grpc.Call)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 

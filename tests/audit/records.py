@@ -59,7 +59,7 @@ def read_journal(path: Path, job_id: str) -> Journal:
         NoJournalError: It cannot be read, or there is no such job.
     """
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as sql:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=90)) as sql:
             sql.row_factory = sqlite3.Row
             (verdict,) = sql.execute("PRAGMA integrity_check").fetchone()
             if verdict != "ok":

@@ -97,7 +97,7 @@ def test_a_template_that_makes_too_many_prompts_is_refused(monkeypatch: pytest.M
         prompts("{1|2|3|4|5|6|7|8|9|10} " * 3)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.sampled_from("{}|$%#_~@!:=,-/ ab12"), max_size=15), st.none() | st.just(3))
 def test_a_template_of_any_kind_makes_prompts_or_is_refused(template: str, draws: int | None) -> None:
     row = Row(1, ImageSpec(prompt=template))

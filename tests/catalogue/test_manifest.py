@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.catalogue.manifest import Manifest, VariantManifest, read_manifest, write_manifest
@@ -51,7 +51,6 @@ manifests = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(manifests)
 def test_a_manifest_is_read_as_it_was_written(manifest: Manifest) -> None:
     with tempfile.TemporaryDirectory() as folder:

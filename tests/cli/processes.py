@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-SECONDS = 30.0
+from tests.patience import PATIENCE
 
 
 def start_farm(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[str]:
@@ -24,7 +24,7 @@ def start_farm(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[
     )
 
 
-def eventually(holds: Callable[[], object], seconds: float = SECONDS) -> bool:
+def eventually(holds: Callable[[], object], seconds: float = PATIENCE) -> bool:
     """Whether `holds` becomes true within a time."""
     deadline = time.monotonic() + seconds
     while not holds():

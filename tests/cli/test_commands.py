@@ -188,9 +188,9 @@ def test_a_damaged_image_is_named_and_everything_else_is_fetched(
 def test_a_job_without_an_image_is_pulled_without_a_word_of_a_contact_sheet(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_farm(tmp_path / "state", seconds_per_image=5) as slow:
+    with running_farm(tmp_path / "state", seconds_per_image=600) as slow:
         monkeypatch.setenv("FARM_ADDRESS", slow.address)
-        name = json.loads(run("submit", "-p", "a", "--json")[1])["name"]
+        name = json.loads(run("submit", "-p", "a", "--steps", 999, "--json")[1])["name"]
         assert run("pull", name, tmp_path / "out")[1] == f"0 images in {tmp_path / 'out'}\n"
         run("cancel", name)
         assert "cancelled on request: 0 of 1 image" in run("watch", name)[1]

@@ -11,7 +11,9 @@ import pytest
 
 from farm.batch import read_batch
 from farm.cli.demo import SAMPLE_BATCH
-from tests.cli.processes import SECONDS, eventually, processes_that_name, start_farm
+from farm.client.shared import PATIENCE_SECONDS
+from tests.cli.processes import eventually, processes_that_name, start_farm
+from tests.patience import PATIENCE
 
 INTERRUPTED = 130
 
@@ -29,7 +31,7 @@ def test_the_demo_renders_the_sample_batch_and_leaves_the_images_and_nothing_els
     tmp_path: Path, temporary_folder: Path
 ) -> None:
     process = start_farm("demo", "--null-renderer", cwd=tmp_path)
-    out, err = process.communicate(timeout=SECONDS)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, "")
     prompts = [row.spec.prompt for row in read_batch(SAMPLE_BATCH)]
     assert len(prompts) >= 24
@@ -55,7 +57,7 @@ def test_a_demo_that_is_interrupted_at_any_moment_stops_all_it_started(
     assert eventually(lambda: any(temporary_folder.iterdir()))
     time.sleep(random.Random(signal_number).uniform(0, 2))
     process.send_signal(signal_number)
-    _, err = process.communicate(timeout=SECONDS)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == INTERRUPTED
     assert "Traceback" not in err
     assert processes_that_name(str(temporary_folder)) == []
@@ -70,7 +72,7 @@ def test_a_demo_that_is_killed_takes_its_farm_with_it(tmp_path: Path, temporary_
     assert "A farm runs" in process.stdout.readline()
     assert processes_that_name(str(temporary_folder)) != []
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=SECONDS)
+    process.communicate(timeout=PATIENCE)
     assert eventually(lambda: not processes_that_name(str(temporary_folder)))
 
 
@@ -79,7 +81,7 @@ def test_a_demo_replaces_the_pictures_of_the_one_before_and_says_nothing_of_them
         batch = tmp_path / "batch.txt"
         batch.write_text("a red circle\n" * count)
         process = start_farm("demo", batch, "--null-renderer", cwd=tmp_path)
-        out, err = process.communicate(timeout=SECONDS)
+        out, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, err) == (0, "")
         assert f"{count} images in out/demo; all on one" in out
         assert len(list((tmp_path / "out" / "demo").glob("0*.png"))) == count
@@ -89,7 +91,7 @@ def test_a_demo_whose_folder_is_anothers_starts_nothing(tmp_path: Path, temporar
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "manifest.jsonl").write_text('{"name": "jobs/j/images/0"}\n')
     process = start_farm("demo", "--null-renderer", "--out", "mine", cwd=tmp_path)
-    out, err = process.communicate(timeout=SECONDS)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, "")
     assert "mine holds the images of jobs/j" in err
     assert list(temporary_folder.iterdir()) == []
@@ -101,11 +103,11 @@ def test_a_demo_whose_farm_dies_says_so_at_once_with_the_end_of_the_log(tmp_path
     process = start_farm("demo", batch, "--null-renderer", cwd=tmp_path)
     assert process.stdout
     assert "A farm runs" in process.stdout.readline()
-    (line,) = processes_that_name(str(temporary_folder))
+    line, *_ = processes_that_name(str(temporary_folder))
     began = time.monotonic()
     os.kill(int(line.split()[0]), signal.SIGKILL)
-    _, err = process.communicate(timeout=SECONDS)
-    assert time.monotonic() - began < 10
+    _, err = process.communicate(timeout=PATIENCE)
+    assert time.monotonic() - began < PATIENCE_SECONDS / 2, "it waited for its farm to come back"
     assert process.returncode == 1
     assert "The demo's farm ended unexpectedly (exit code -9)" in err
     assert list(temporary_folder.iterdir()) == []
@@ -115,7 +117,7 @@ def test_a_demo_of_a_wrong_batch_says_what_is_wrong_and_starts_nothing(tmp_path:
     batch = tmp_path / "batch.csv"
     batch.write_text("prompt,colour\na,b\n")
     process = start_farm("demo", batch, "--null-renderer", cwd=tmp_path)
-    out, err = process.communicate(timeout=SECONDS)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, "")
     assert "line 1, column 2" in err
     assert processes_that_name(str(temporary_folder)) == []

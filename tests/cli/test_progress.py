@@ -1,7 +1,8 @@
 """The progress of a job, from its events."""
 
 import io
-import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from farm.cli.progress import Tally, describe_rate, describe_remaining, follow
 from farm.cli.waiting import describe_wait
 from farm.client import Client
 from farm.v1 import job_pb2, job_service_pb2
+from tests.cli.processes import eventually
 from tests.running_farm import running_farm
 
 
@@ -100,10 +102,16 @@ def test_a_job_that_does_not_move_is_explained_once_on_a_terminal_and_elsewhere(
     with running_farm(tmp_path / "state", seconds_per_image=0.2) as running, Client(running.address) as client:
         job = client.submit(["a"] * 6, display_name="six")
         job.pause()
-        resume = threading.Timer(0.8, job.resume)
-        resume.start()
-        follow(client.job(job.name), console)
-        resume.join()
+
+        def resume_when_told() -> None:
+            eventually(lambda: "It is paused" in screen.getvalue())
+            time.sleep(0.4)  # in which it would be told again
+            job.resume()
+
+        with ThreadPoolExecutor(1) as thread:
+            resumed = thread.submit(resume_when_told)
+            follow(client.job(job.name), console)
+            resumed.result()
     assert screen.getvalue().count("six: It is paused") == 1
 
 

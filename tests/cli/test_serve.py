@@ -12,7 +12,8 @@ import pytest
 
 from farm import Client
 from farm.domain import JobState
-from tests.cli.processes import SECONDS, start_farm
+from tests.cli.processes import start_farm
+from tests.patience import PATIENCE
 from tests.running_farm import running_farm
 
 
@@ -35,7 +36,7 @@ def test_a_coordinator_stops_in_order_when_it_is_told_to(tmp_path: Path, signal_
         with Client(address) as client:
             client.submit(["a"] * 1000)
         process.send_signal(signal_number)
-        _, err = process.communicate(timeout=SECONDS)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert "Traceback" not in err
 
@@ -46,7 +47,7 @@ def test_a_log_line_says_when_what_happened_and_to_whom(tmp_path: Path) -> None:
             job = client.submit("a")
             job.wait()
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=SECONDS)
+        _, err = process.communicate(timeout=PATIENCE)
     assert re.search(rf"^\d{{4}}-\d\d-\d\d [\d:,]+ INFO job\.\w+ .*{job.name.removeprefix('jobs/')}", err, re.MULTILINE)
 
 
@@ -66,13 +67,13 @@ def test_a_coordinator_can_be_tied_to_the_life_of_its_parent(tmp_path: Path) -> 
     with coordinator(tmp_path / "state", "--stop-with-stdin") as (process, _):
         assert process.stdin
         process.stdin.close()
-        assert process.wait(SECONDS) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_two_coordinators_cannot_share_a_state_folder(tmp_path: Path) -> None:
     with coordinator(tmp_path / "state"):
         second = start_farm("coordinator", "--address", "127.0.0.1:0", "--state", tmp_path / "state", "--null-renderer")
-        _, err = second.communicate(timeout=SECONDS)
+        _, err = second.communicate(timeout=PATIENCE)
     assert second.returncode == 1
     assert "Error: " in err
     assert "Traceback" not in err
@@ -84,7 +85,7 @@ def test_two_coordinators_cannot_share_a_state_folder(tmp_path: Path) -> None:
 )
 def test_an_address_that_cannot_be_is_told_in_a_paragraph(tmp_path: Path, address: str, says: str) -> None:
     process = start_farm("coordinator", "--address", address, "--state", tmp_path / "state", "--null-renderer")
-    out, err = process.communicate(timeout=SECONDS)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, "")
     assert says in err
     assert "Traceback" not in err
@@ -98,7 +99,7 @@ def test_an_address_that_is_taken_is_told_before_anything_is_started(
     """Rules out a second farm that loads its models, or takes a socket over, before it notices."""
     with running_farm(tmp_path / "first", address=address.format(tmp_path)) as running:
         second = start_farm(command, "--address", running.address, "--state", tmp_path / "second", "--null-renderer")
-        out, err = second.communicate(timeout=SECONDS)
+        out, err = second.communicate(timeout=PATIENCE)
         with Client(running.address) as client:
             assert client.submit("a").wait() is JobState.SUCCEEDED
     assert (second.returncode, out) == (1, "")
@@ -111,7 +112,7 @@ def test_the_first_screen_of_a_farm_says_where_it_is_and_how_to_use_it(tmp_path:
     assert process.stdout
     lines = [process.stdout.readline() for _ in range(6)]
     process.send_signal(signal.SIGINT)
-    rest, err = process.communicate(timeout=SECONDS)
+    rest, err = process.communicate(timeout=PATIENCE)
     screen = "".join(lines) + rest
     assert process.returncode == 0, err
     assert "The farm is up at 127.0.0.1:" in screen

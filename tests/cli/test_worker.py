@@ -11,7 +11,8 @@ import pytest
 from farm import Client
 from farm.cli.local_fleet import free_ray_address
 from farm.domain import JobState, Pin
-from tests.cli.processes import SECONDS, eventually, processes_that_name, start_farm
+from tests.cli.processes import eventually, processes_that_name, start_farm
+from tests.patience import PATIENCE
 
 WORKER = ("worker", "run", "--folder", "{}", "--state", "{}")
 COORDINATOR = ("coordinator", "--engine", "ray", "--state", "{}", "--listen", "127.0.0.1:0")
@@ -31,7 +32,7 @@ def test_an_address_of_ray_that_cannot_be_is_told_in_a_paragraph(
 ) -> None:
     arguments = [argument.format(tmp_path) for argument in command]
     process = start_farm(*arguments, "--ray-address", address, "--null-renderer")
-    out, err = process.communicate(timeout=SECONDS)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, "")
     assert says in err
     assert "Traceback" not in err
@@ -39,7 +40,7 @@ def test_an_address_of_ray_that_cannot_be_is_told_in_a_paragraph(
 
 def test_a_worker_that_has_joined_no_farm_is_told_how(tmp_path: Path) -> None:
     process = start_farm("worker", "run", "--folder", tmp_path, "--null-renderer")
-    out, err = process.communicate(timeout=SECONDS)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, "")
     assert "farm workers invite" in err
 
@@ -50,12 +51,12 @@ def test_two_workers_cannot_share_a_folder(tmp_path: Path) -> None:
     try:
         assert eventually((tmp_path / "lock").exists)
         second = start_farm(*options)
-        _, err = second.communicate(timeout=SECONDS)
+        _, err = second.communicate(timeout=PATIENCE)
         assert second.returncode == 1
         assert "Another worker uses the folder" in err
     finally:
         first.terminate()
-        _, err = first.communicate(timeout=SECONDS)
+        _, err = first.communicate(timeout=PATIENCE)
     assert first.returncode == 0, err
 
 
@@ -75,14 +76,14 @@ def test_a_fleet_for_trying_out_renders_and_leaves_nothing_behind(
         assert process.stdout
         address = process.stdout.readline().partition(" at ")[2].partition(";")[0]
         with Client(address) as client:
-            assert eventually(lambda: len(list(client.workers())) == 2, 3 * SECONDS)
+            assert eventually(lambda: len(list(client.workers())) == 2, PATIENCE)
             assert all(worker.labels == {"room": "attic", "owner": "anna"} for worker in client.workers())
             job = client.submit(["a red circle"] * 20, steps=2, pin=Pin(worker_labels={"room": "attic"}))
             assert job.wait() is JobState.SUCCEEDED
             workers = {image.worker for page in job.list_images() for image in page}
         assert workers <= {"workers/local-1", "workers/local-2"}
         os.kill(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=2 * SECONDS)
+        _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
     finally:
         process.kill()

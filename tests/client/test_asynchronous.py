@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from farm import AsyncClient, AsyncJob, Client, Job
+from farm.client.shared import PATIENCE_SECONDS
 from farm.domain import ImageSpec, ImageState, JobState
 from farm.errors import (
     ArtifactError,
@@ -22,6 +23,7 @@ from farm.errors import (
     WrongStateError,
 )
 from tests.client.batches import InterruptedBatch, farm_that_restarts
+from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
 
 
@@ -98,7 +100,7 @@ async def test_a_job_is_steered_and_the_loop_goes_on_meanwhile(tmp_path: Path) -
             assert (await job.explain()).workers[0].worker == "workers/local"
             ended = asyncio.create_task((await client.job(job.name)).wait())
             await job.cancel()
-            assert await asyncio.wait_for(ended, 30) is JobState.CANCELLED
+            assert await asyncio.wait_for(ended, PATIENCE) is JobState.CANCELLED
             with pytest.raises(WrongStateError):
                 await job.pause()
             assert not (await job.retry()).state.is_final
@@ -176,7 +178,7 @@ async def test_a_farm_that_is_not_there_is_told_at_once_with_what_to_do(tmp_path
         for call in (client.job("x"), client.submit("a")):
             with pytest.raises(UnreachableError, match=re.escape("nobody.sock. Start one on this machine with `farm")):
                 await call
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < PATIENCE_SECONDS / 2
 
 
 async def test_a_damaged_file_of_the_farm_costs_that_image_and_no_other(tmp_path: Path) -> None:

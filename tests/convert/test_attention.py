@@ -99,7 +99,7 @@ def test_each_usual_mistake_goes_beyond_the_tolerance(mistake: Callable[[Any], N
     assert difference_after(unet, mistake) > TOLERANCE
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     batch=st.integers(1, 3),
     heads=st.integers(1, 4),

@@ -18,8 +18,8 @@ from farm.reports import AttemptReport, ImageReport, Report
 from farm.worker.daemon import Inbox
 from farm.worker.null_renderer import NullRenderer
 from farm.worker.service import WorkerSettings, run_worker, stop_worker
+from tests.patience import PATIENCE
 
-PATIENCE = 60.0
 SECONDS_PER_IMAGE = 0.2
 
 Message = TypeVar("Message", bound=EngineMessage)
@@ -35,6 +35,7 @@ class Rig:
         self.engine = engine
         self.workers = workers
         self.messages: list[EngineMessage] = []
+        self.arrived: list[float] = []
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
@@ -45,6 +46,7 @@ class Rig:
     def _receive(self, message: EngineMessage) -> None:
         with self._changed:
             self.messages.append(message)
+            self.arrived.append(time.monotonic())
             self._changed.notify_all()
         if isinstance(message, Reported) and message.number is not None:
             self.engine.acknowledge(message.worker_id, message.number)

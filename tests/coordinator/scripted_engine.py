@@ -6,6 +6,7 @@ from farm.coordinator.engine import EngineMessage, Heartbeat, Joined, Receive, R
 from farm.domain import Assignment, AttemptKey, AttemptState
 from farm.reports import AttemptReport, ImageReport, Report
 from tests.builders import PROVENANCE, png, worker_facts
+from tests.patience import PATIENCE
 
 PNG = png()
 
@@ -61,7 +62,7 @@ class ScriptedEngine:
         self.report(AttemptReport(assignment.key, AttemptState.SUCCEEDED), worker_id)
 
     async def next_assignment(self) -> Assignment:
-        return (await asyncio.wait_for(self.assigned.get(), 30))[1]
+        return (await asyncio.wait_for(self.assigned.get(), PATIENCE))[1]
 
     async def finish_everything(self, worker_id: str = "w") -> None:
         """Renders whatever is assigned, until cancelled."""

@@ -27,6 +27,7 @@ from farm.errors import (
 from farm.reports import AttemptReport, ImageFailureReport
 from tests.builders import MODEL, png, worker_facts
 from tests.coordinator.scripted_engine import ScriptedEngine
+from tests.patience import PATIENCE
 
 
 class OneModel:
@@ -63,7 +64,7 @@ async def ended(coordinator: Coordinator, job_id: str) -> JobView:
 
 
 async def until(coordinator: Coordinator, job_id: str, state: JobState) -> JobView:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while (view := await coordinator.job(job_id)).state is not state:
             await asyncio.sleep(0.01)
     return view
@@ -254,7 +255,7 @@ async def test_pausing_lets_the_current_image_finish_and_starts_nothing_until_th
 async def test_a_drained_worker_gets_nothing_new_until_it_is_resumed_even_over_a_restart(tmp_path: Path) -> None:
     async with farm(tmp_path) as (coordinator, engine):
         engine.join()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not await coordinator.workers():
                 await asyncio.sleep(0.01)
         assert (await coordinator.drain_worker("w", now=False)).state is WorkerState.DRAINING
@@ -412,7 +413,7 @@ async def test_a_silent_worker_loses_its_images_to_others_and_its_late_result_is
         engine.join("silent")
         job_id = await submit(coordinator, 1)
         lost = await engine.next_assignment()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while (await coordinator.worker("silent")).state is not WorkerState.OFFLINE:
                 await asyncio.sleep(0.02)
         monkeypatch.setattr("farm.scheduler.scheduler.LEASE_SECONDS", 60.0)
@@ -542,6 +543,6 @@ async def test_a_second_attempt_renders_from_the_other_end_and_the_loser_is_told
 
 
 async def wait_for_worker(coordinator: Coordinator) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not await coordinator.workers():
             await asyncio.sleep(0.01)

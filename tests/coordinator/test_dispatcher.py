@@ -11,10 +11,11 @@ from farm.reports import AttemptReport, ImageFailureReport, ImageReport
 from tests.builders import PROVENANCE, png
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.coordinator.test_coordinator import ended, farm, submit
+from tests.patience import PATIENCE
 
 
 async def acknowledged(engine: ScriptedEngine, *numbers: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not set(numbers) <= set(engine.acknowledged):
             await asyncio.sleep(0.01)
 
@@ -61,12 +62,14 @@ async def test_what_is_delivered_again_after_a_broken_connection_counts_once(tmp
 async def test_silence_costs_a_worker_nothing_while_the_engine_is_deaf_but_for_workers_that_it_hears(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("farm.scheduler.scheduler.LEASE_SECONDS", 0.4)
+    monkeypatch.setattr("farm.scheduler.scheduler.LEASE_SECONDS", 3.0)  # for so long may this machine stand still
     async with farm(tmp_path) as (coordinator, engine):
         engine.join("unheard")
         engine.join("silent")
-        for _ in range(10):
-            engine.say(Deaf(frozenset({"silent"})))
-            await asyncio.sleep(0.1)
-        states = {worker.worker_id: worker.state for worker in await coordinator.workers()}
-        assert states == {"unheard": WorkerState.ACTIVE, "silent": WorkerState.OFFLINE}
+        states: dict[str, WorkerState] = {}
+        async with asyncio.timeout(PATIENCE):
+            while states.get("silent") is not WorkerState.OFFLINE:
+                engine.say(Deaf(frozenset({"silent"})))
+                await asyncio.sleep(0.1)
+                states = {worker.worker_id: worker.state for worker in await coordinator.workers()}
+        assert states["unheard"] is WorkerState.ACTIVE

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -10,6 +11,8 @@ from farm.coordinator.engine import Heartbeat, Joined, Reported
 from farm.diffusion.png import read_provenance
 from farm.domain import AttemptState
 from farm.reports import AttemptReport, ImageReport, ResidencyReport, StageReport, StepReport
+from farm.scheduler.state import LEASE_SECONDS
+from tests.cli.processes import eventually
 from tests.coordinator.engine_rigs import SECONDS_PER_IMAGE, Rig, joined, local_rig, ray_rig
 from tests.worker.builders import assignment
 
@@ -95,11 +98,16 @@ def test_an_assignment_without_images_loads_its_model_and_ends(rig: Rig) -> None
 
 
 def test_every_worker_is_heard_of_at_least_twice_in_a_lease(rig: Rig) -> None:
-    seen = len(rig.messages)
-    began = time.monotonic()
+    def beats(worker_id: str) -> list[float]:
+        told = zip(rig.messages, rig.arrived, strict=False)
+        return [at for message, at in told if isinstance(message, Heartbeat) and message.worker_id == worker_id]
+
+    def is_in_time(worker_id: str) -> bool:
+        """A machine that is busy may delay a beat; what the worker means to do is seen from the quickest."""
+        return any(later - earlier < LEASE_SECONDS / 2 for earlier, later in pairwise(beats(worker_id)))
+
     for worker_id in rig.workers:
-        rig.wait_for(Heartbeat, lambda m, worker_id=worker_id: m.worker_id == worker_id, after=seen)  # type: ignore[misc]  # mypy does not infer a lambda's default
-    assert time.monotonic() - began < 3.0
+        assert eventually(lambda worker_id=worker_id: is_in_time(worker_id)), beats(worker_id)  # type: ignore[misc]  # mypy does not infer a lambda's default
 
 
 def test_orders_for_workers_and_attempts_that_do_not_exist_are_no_errors(rig: Rig) -> None:

@@ -17,6 +17,7 @@ from farm.scheduler.transitions import apply
 from tests.builders import attempt_started, image_committed, job_opened, worker_facts
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.coordinator.test_coordinator import ended, farm, submit
+from tests.patience import PATIENCE
 
 
 async def foreseen(coordinator: Coordinator, count: int) -> JobView:
@@ -32,7 +33,7 @@ async def foreseen(coordinator: Coordinator, count: int) -> JobView:
 
 async def joined(coordinator: Coordinator, engine: ScriptedEngine) -> None:
     engine.join()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not await coordinator.workers():
             await asyncio.sleep(0.01)
 
@@ -70,7 +71,7 @@ async def test_what_was_learned_is_kept_now_and_then_and_not_only_at_the_end(
         await joined(coordinator, engine)
         await render(coordinator, engine)
         reader = JournalReader(tmp_path / "journal.sqlite3")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not decode(reader.kept("speeds")).rates.variants:
                 await asyncio.sleep(0.02)
 

@@ -19,6 +19,7 @@ from tests.builders import MODEL, worker_facts
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.coordinator.test_coordinator import OneModel
 from tests.expositions import Exposition
+from tests.patience import PATIENCE
 
 HOW = {"model": MODEL.name, "chip_class": "CPU", "compute_unit": "CPU_ONLY", "attention": "ORIGINAL"}
 
@@ -37,7 +38,7 @@ async def submit(coordinator: Coordinator, count: int) -> str:
 
 
 async def until(coordinator: Coordinator, holds: Callable[[Exposition], bool]) -> Exposition:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not holds(told := Exposition((await coordinator.metrics())[0].decode())):
             await asyncio.sleep(0.01)
     return told

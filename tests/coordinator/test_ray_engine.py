@@ -10,8 +10,7 @@ import pytest
 
 from farm.carrier.security import RaySecurity, ray_token
 from farm.coordinator.ray_engine import RayEngine, RaySettings
-
-SECONDS = 30.0
+from tests.patience import PATIENCE
 
 
 def test_a_port_that_another_program_has_is_told_with_what_to_do(
@@ -20,7 +19,7 @@ def test_a_port_that_another_program_has_is_told_with_what_to_do(
     async def starts(address: str) -> None:
         engine = RayEngine(RaySettings(address, RaySecurity(ray_token(tmp_path))))
         await engine.start(lambda _: None)
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + PATIENCE
         while "ray_engine.port_taken" not in caplog.text and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         await engine.stop()

@@ -16,11 +16,12 @@ from farm.reports import AttemptReport, ImageFailureReport
 from farm.scheduler.state import MAX_LOSSES
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.coordinator.test_coordinator import ended, farm, submit
+from tests.patience import PATIENCE
 
 
 async def next_lost(events: AsyncIterator[WatchEvent]) -> AttemptView:
     """The next attempt that a watcher is told to have been lost."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         async for event in events:
             if isinstance(view := event.event, AttemptView) and view.state is not AttemptState.RUNNING:
                 return view
@@ -117,7 +118,7 @@ async def test_a_worker_that_was_set_aside_is_named_wherever_one_looks(tmp_path:
         engine.join("good")
         job_id = await submit(coordinator, 100)
         working = asyncio.create_task(render_as_two(engine))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             async for event in coordinator.watch(job_id, None):
                 reason = getattr(event.event, "reason", "")
                 if reason.startswith("bad is set aside"):

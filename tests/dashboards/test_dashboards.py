@@ -13,7 +13,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from dashboards.board import Board, Panel, Query, Unit
 from dashboards.grafana import BOARDS, EVERYTHING, to_json
 from farm.metrics import BOTH, COORDINATOR, WORKER
-from tests.dashboards.watched_farm import PATIENCE_SECONDS, WATTS, Watched, needs_prometheus, watched_farm
+from tests.dashboards.watched_farm import WATTS, Watched, needs_prometheus, watched_farm
+from tests.patience import PATIENCE
 
 FOLDER = Path(__file__).parents[2] / "dashboards"
 
@@ -52,7 +53,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 @needs_prometheus
 def test_every_query_of_every_panel_returns_data_with_its_labels_in_its_unit(watched: Watched) -> None:
     waiting = {(panel.unit, query) for _, panel in PANELS for query in panel.queries}
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + PATIENCE
     while waiting:
         answered = {(unit, query) for unit, query in waiting if holds(watched, unit, query)}
         waiting -= answered

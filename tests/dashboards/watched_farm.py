@@ -1,7 +1,6 @@
 """A farm that renders, and a real Prometheus that watches it with the configuration of deploy/prometheus/."""
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,12 +14,14 @@ import pytest
 
 from farm.access.access import FOLDER
 from farm.catalogue import Catalogue
+from farm.cli.local_fleet import free_ray_address
 from farm.client import Client
 from farm.coordinator.engine import LocalEngine
 from farm.metrics import BOTH, WORKER, WORKER_CONNECTED, WORKER_OUTBOX, WORKER_THERMAL, Meters, measure_process
 from farm.worker.metering import MeteredRenderer
 from farm.worker.metrics_server import serve_metrics
 from farm.worker.pipeline_host import PipelineHost
+from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
 from tests.worker.builders import NoRuntime
 
@@ -28,7 +29,6 @@ DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
 PROMETHEUS = shutil.which("prometheus")
 MISSING = "Prometheus is not installed; Debian has it in prometheus"
 
-PATIENCE_SECONDS = 60.0
 WATTS = 25.0
 
 needs_prometheus = pytest.mark.skipif(PROMETHEUS is None, reason=MISSING)
@@ -90,14 +90,12 @@ def _prometheus(folder: Path, farm: RunningFarm) -> Iterator[httpx.Client]:
         assert here in config
         config = config.replace(here, there)
     (home / "prometheus.yml").write_text(config)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = free_ray_address()
     options = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={address}"]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen([PROMETHEUS, *options], cwd=home, stdout=log, stderr=log)
     try:
-        with httpx.Client(base_url=f"http://{address}", timeout=20) as client:
+        with httpx.Client(base_url=f"http://{address}", timeout=PATIENCE) as client:
             _wait_until_ready(client, home / "log")
             yield client
     finally:
@@ -106,7 +104,7 @@ def _prometheus(folder: Path, farm: RunningFarm) -> Iterator[httpx.Client]:
 
 
 def _wait_until_ready(client: httpx.Client, log: Path) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         try:
             if client.get("/-/ready").status_code == httpx.codes.OK:

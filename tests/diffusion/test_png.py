@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
@@ -50,7 +50,6 @@ def test_a_models_name_with_a_comma_is_quoted() -> None:
     assert parameters_text(spec(), provenance).endswith('Model: "a, b: c"')
 
 
-@settings(deadline=None)
 @given(prompt=texts, negative_prompt=texts, guidance_scale=st.floats(allow_nan=False, allow_infinity=False))
 def test_every_prompt_and_number_survives_in_provenance_and_in_the_parameters(
     prompt: str, negative_prompt: str, guidance_scale: float
@@ -121,7 +120,6 @@ def test_what_is_no_png_of_a_farm_is_told_so(png: bytes) -> None:
         read_provenance(png)
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_is_refused_or_read_and_never_crashes(data: Any) -> None:
     png = bytearray(encode_png(PIXELS, spec(), PROVENANCE))

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.references import PREDICTIONS
@@ -17,7 +17,6 @@ picture = NumpyRandomSource(1).normal((1, 4, 8, 8))
 noise = NumpyRandomSource(2).normal((1, 4, 8, 8))
 
 
-@settings(deadline=None)
 @given(sigma=st.floats(0.03, 14))
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 def test_a_perfect_network_of_any_prediction_type_denoises_perfectly(prediction_type: str, sigma: float) -> None:

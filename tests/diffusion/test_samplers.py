@@ -130,7 +130,7 @@ def test_the_steps_of_dpmpp_2s_ancestral_are_those_of_diffusers_singlestep_solve
         assert np.linalg.norm(after - x) <= 2e-5 * np.linalg.norm(x)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(spread=st.floats(0.5, 3), mean=st.floats(-2, 2))
 @pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - STOCHASTIC))
 def test_each_deterministic_sampler_follows_the_exact_flow_of_normal_data(
@@ -217,7 +217,6 @@ def test_linear_betas_differ_from_scaled_linear_ones_and_rise_as_well() -> None:
     assert linear[500] > 1.2 * scaled[500]
 
 
-@settings(deadline=None)
 @given(timestep=st.floats(0, 999))
 def test_a_level_between_trained_ones_is_told_by_its_fractional_timestep(timestep: float) -> None:
     schedule = SAMPLERS["dpmpp-2s-ancestral"].schedule(DiffusionConfig(), 10)

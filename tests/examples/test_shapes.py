@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -28,7 +28,6 @@ def drawn(scene: Scene, seed: int = 0) -> Pixels:
     return draw(scene, arrange(scene, rng), rng)
 
 
-@settings(deadline=None)
 @given(seeds, thing_counts)
 def test_the_checker_finds_nothing_wrong_with_drawn_pictures(seed: int, thing_count: int) -> None:
     scene = random_scene(random.Random(seed), thing_count)
@@ -36,7 +35,6 @@ def test_the_checker_finds_nothing_wrong_with_drawn_pictures(seed: int, thing_co
     assert check(scene, drawn(scene, seed)) == ALL_RIGHT
 
 
-@settings(deadline=None)
 @given(seeds, thing_counts)
 def test_a_caption_can_be_read_back(seed: int, thing_count: int) -> None:
     rng = random.Random(seed)
@@ -136,7 +134,6 @@ def test_the_tokenizer_is_the_one_that_the_model_was_trained_with(tmp_path: Path
     assert len(list(tmp_path.iterdir())) == 4
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("abc", min_size=1, max_size=6), max_size=6, unique=True))
 def test_merging_makes_every_word_whole(vocabulary: list[str]) -> None:
     merges = merges_for(vocabulary)

@@ -166,7 +166,7 @@ def test_a_model_that_is_no_ml_program_is_refused_with_advice(tmp_path: Path) ->
         load(tmp_path / "old.mlmodel")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4))
 def test_a_program_with_changed_bytes_is_run_or_refused_but_nothing_else(
     original: Path, changes: list[tuple[float, int]]

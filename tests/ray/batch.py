@@ -77,7 +77,7 @@ class Batch:
         assert eventually(self._has_ended, seconds), f"it does not end: {self._fleet.log('coordinator')[-5000:]}"
 
     def _has_ended(self) -> bool:
-        with contextlib.closing(sqlite3.connect(self._fleet.state / "journal.sqlite3", timeout=30)) as sql:
+        with contextlib.closing(sqlite3.connect(self._fleet.state / "journal.sqlite3", timeout=PATIENCE)) as sql:
             (state,) = sql.execute("SELECT state FROM jobs WHERE job_id = ?", (self.job_id,)).fetchone()
         return state is not None
 
@@ -93,7 +93,7 @@ class Batch:
         assert all(explained.values()), "an attempt was lost without a reason"
         self.pull()
         # A file that was refused late is removed just after that.
-        assert eventually(lambda: not self.findings(), 5), "\n".join(map(str, self.findings()))
+        assert eventually(lambda: not self.findings()), "\n".join(map(str, self.findings()))
 
     def pull(self) -> None:
         """Fetches the images."""

@@ -158,7 +158,7 @@ def end(*processes: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
     for process in processes:
         try:
-            process.wait(20)
+            process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -183,7 +183,7 @@ def kill_tree(pid: int) -> None:
 
 def committed(state: Path, job_id: str) -> dict[int, tuple[str, int]]:
     """Hash and attempt number of every committed image of a job, by index."""
-    with contextlib.closing(sqlite3.connect(state / "journal.sqlite3", timeout=30)) as sql:
+    with contextlib.closing(sqlite3.connect(state / "journal.sqlite3", timeout=PATIENCE)) as sql:
         query = "SELECT idx, body FROM results WHERE state = 'SUCCEEDED' AND job_id = ?"
         rows = sql.execute(query, (job_id,)).fetchall()
     return {index: (json.loads(body)["sha256"], json.loads(body)["number"]) for index, body in rows}

@@ -31,8 +31,8 @@ from farm.v1 import access_pb2, access_service_pb2, worker_pb2, worker_service_p
 from farm.worker.membership import MembershipFolder
 from tests.cli.conftest import Run, runner
 from tests.cli.processes import eventually
+from tests.ray.fleet import PATIENCE
 
-PATIENCE = 90.0
 NAME = "mac-1"
 RENDERER = ("--null-renderer", "--null-seconds", 0.02)
 
@@ -55,7 +55,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin
     process.stdin.close()
     try:
-        process.wait(20)
+        process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -174,7 +174,7 @@ def test_a_second_daemon_of_one_name_is_refused_and_the_first_one_works_on(farm:
     finally:
         end(process)
     assert f'Error: Another worker works under the name "{NAME}"' in log.read_text()
-    assert farm.states() == {NAME: worker_pb2.WORKER_STATE_ACTIVE}
+    assert eventually(lambda: farm.states() == {NAME: worker_pb2.WORKER_STATE_ACTIVE}), log.read_text()
 
 
 def test_a_name_that_is_taken_is_refused_when_another_machine_joins(farm: Farm, worker: Path, run: Run) -> None:

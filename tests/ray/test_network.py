@@ -23,7 +23,6 @@ from tests.ray.odd_worker import tls_files
 from tests.running_farm import running_farm
 
 IMAGES = 600
-BEYOND_A_LEASE = 9.0
 
 
 class Room:
@@ -98,7 +97,7 @@ def test_a_worker_that_is_cut_off_beyond_its_lease_comes_back_and_its_late_image
         batch = Batch(room, tmp_path, IMAGES, begun=40)
 
         cable.cut()
-        assert eventually(lambda: room.active() == {"near"}, BEYOND_A_LEASE), "it was not missed"
+        assert eventually(lambda: room.active() == {"near"}, PATIENCE), "it was not missed"
         assert eventually(lambda: room.kept_by("far") > 0), "it does not render on alone"
         cable.heal()
 

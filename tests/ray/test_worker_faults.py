@@ -94,7 +94,7 @@ def test_a_worker_that_is_drained_at_once_gives_back_what_it_has(fleet: Fleet, c
     batch = Batch(fleet, tmp_path, pin=NULL)
     client.drain("one", now=True)
     try:
-        assert eventually(lambda: not worker(client, "one").current_attempt, 10)
+        assert eventually(lambda: not worker(client, "one").current_attempt, PATIENCE)
         batch.finish()
     finally:
         client.undrain("one")

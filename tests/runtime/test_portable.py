@@ -13,6 +13,7 @@ from farm.runtime.portable import PortableRuntime, load
 from farm.runtime.select import select_runtime
 from tests.mil.cases import convert
 from tests.mil.packages import WEIGHT, linear, save_functions, save_linear
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,7 @@ y = portable.load({str(package)!r}).predict({{"x": np.ones((4, 5), np.float32)}}
 assert y.shape == (4, 6)
 assert "coremltools" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE)
 
 
 def test_importing_the_runtimes_imports_no_heavy_library() -> None:
@@ -164,7 +165,7 @@ import farm.runtime.coreml, farm.runtime.portable, farm.runtime.select
 heavy = {"torch", "coremltools", "onnx", "onnxruntime", "transformers"} & sys.modules.keys()
 assert not heavy, heavy
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE)
 
 
 def test_the_runtime_is_chosen_by_name_or_by_the_machine() -> None:

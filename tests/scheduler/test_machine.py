@@ -293,7 +293,7 @@ def _durable(job: LiveJob) -> object:
 
 
 TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestScheduler.settings = settings(max_examples=300, stateful_step_count=40)
 
 
 def test_a_worker_holds_no_more_attempts_than_its_depth() -> None:

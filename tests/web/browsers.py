@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.patience import PATIENCE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -22,12 +24,11 @@ QUIET = (
 )
 """No sandbox, since tests may run as root; nothing that asks anything of the network."""
 
-SECONDS = 30.0
-
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser, until the context ends. While it runs, its thread cannot run another event loop."""
+    expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         try:
@@ -39,7 +40,7 @@ def chromium() -> Iterator[Browser]:
 def new_page(browser: Browser, *, width: int = 1280, height: int = 860, dark: bool = False) -> Page:
     """An empty page with cookies of its own."""
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light")
-    context.set_default_timeout(SECONDS * 1000)
+    context.set_default_timeout(PATIENCE * 1000)
     return context.new_page()
 
 

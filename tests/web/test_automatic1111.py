@@ -20,6 +20,7 @@ from farm.client import Client
 from farm.domain import SAMPLERS
 from farm.errors import InvalidRequestError
 from farm.web.automatic1111_images import sampler
+from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
 from tests.waiting import until, until_cancelled
 
@@ -176,7 +177,7 @@ def test_progress_is_told_to_whose_it_is_until_it_is_interrupted(slow_farm: Runn
         ben.interrupt()
         assert anna.get_progress()["state"]["interrupted"] is False
         anna.interrupt()
-        assert waiting.result(timeout=20).images == []
+        assert waiting.result(timeout=PATIENCE).images == []
     until_cancelled(slow_farm)
     assert anna.get_progress()["state"]["job_count"] == 0
 
@@ -184,8 +185,9 @@ def test_progress_is_told_to_whose_it_is_until_it_is_interrupted(slow_farm: Runn
 def test_a_client_that_goes_away_takes_its_job_with_it(slow_farm: RunningFarm) -> None:
     token = slow_farm.access.tokens.create(Role.SUBMIT, "anna")[1]
 
+    impatient = httpx.Timeout(PATIENCE, read=0.5)
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{slow_farm.page}sdapi/v1/txt2img", json={"prompt": "a"}, auth=("a", token), timeout=0.5)
+        httpx.post(f"{slow_farm.page}sdapi/v1/txt2img", json={"prompt": "a"}, auth=("a", token), timeout=impatient)
 
     until_cancelled(slow_farm)
 

@@ -13,6 +13,7 @@ from farm.access.tokens import Role, Tokens
 from farm.errors import UnauthenticatedError
 from farm.web.sessions import SESSION_SECONDS, Sessions
 from farm.web.site import PAGE_HEADER
+from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
 
 OWN = {PAGE_HEADER: "1"}
@@ -26,7 +27,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
 
 @pytest.fixture
 def web(farm: RunningFarm) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=farm.page, timeout=20) as client:
+    with httpx.Client(base_url=farm.page, timeout=PATIENCE) as client:
         yield client
 
 

@@ -16,6 +16,7 @@ from farm.cli.main import main
 from farm.client import Client
 from farm.web import thumbnails
 from farm.web.thumbnails import SIDE, Thumbnails
+from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
 
 
@@ -37,7 +38,7 @@ def job(farm: RunningFarm) -> str:
 
 def web(farm: RunningFarm, role: Role = Role.ADMIN, name: str = "root") -> httpx.Client:
     token = farm.access.tokens.create(role, name)[1]
-    return httpx.Client(base_url=farm.page, headers={"Authorization": f"Bearer {token}"}, timeout=20)
+    return httpx.Client(base_url=farm.page, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE)
 
 
 def test_the_file_that_is_served_is_the_one_that_was_committed(farm: RunningFarm, job: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from farm.access.tokens import Role
 from farm.client import Client
+from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
 
 
@@ -33,7 +34,7 @@ def frames(answer: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_a_stream_begins_with_the_whole_picture_and_goes_on_with_what_changes(farm: RunningFarm) -> None:
     headers = {"Authorization": f"Bearer {farm.access.tokens.create(Role.ADMIN, 'root')[1]}"}
-    with httpx.stream("GET", f"{farm.page}live", headers=headers, timeout=30) as answer:
+    with httpx.stream("GET", f"{farm.page}live", headers=headers, timeout=PATIENCE) as answer:
         told = frames(answer)
         kind, whole = next(told)
         assert kind == "picture"
@@ -44,7 +45,7 @@ def test_a_stream_begins_with_the_whole_picture_and_goes_on_with_what_changes(fa
             assert kind == "change"
             if changed.get("jobs", {}).get(job, {}).get("state") == "SUCCEEDED":
                 break
-    with httpx.stream("GET", f"{farm.page}live", headers=headers, timeout=30) as answer:
+    with httpx.stream("GET", f"{farm.page}live", headers=headers, timeout=PATIENCE) as answer:
         kind, whole = next(frames(answer))
         assert whole["jobs"][job]["done"] == 2
         assert {key.partition("/")[0] for key in whole["recent"]} == {job}
@@ -52,7 +53,9 @@ def test_a_stream_begins_with_the_whole_picture_and_goes_on_with_what_changes(fa
 
 def test_a_stream_ends_when_its_token_is_revoked(farm: RunningFarm) -> None:
     token, secret = farm.access.tokens.create(Role.ADMIN, "short")
-    with httpx.stream("GET", f"{farm.page}live", headers={"Authorization": f"Bearer {secret}"}, timeout=30) as answer:
+    with httpx.stream(
+        "GET", f"{farm.page}live", headers={"Authorization": f"Bearer {secret}"}, timeout=PATIENCE
+    ) as answer:
         told = frames(answer)
         next(told)
         farm.access.tokens.revoke(token.token_id)

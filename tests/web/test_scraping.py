@@ -14,6 +14,7 @@ from farm.web.scraping import TOKEN_FILE
 from tests.builders import worker_facts
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.expositions import Exposition
+from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
 
 
@@ -37,12 +38,12 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
 @pytest.fixture
 def web(farm: RunningFarm) -> Iterator[httpx.Client]:
     token = (farm.state / FOLDER / TOKEN_FILE).read_text()
-    with httpx.Client(base_url=farm.page, timeout=20, headers={"Authorization": f"Bearer {token}"}) as client:
+    with httpx.Client(base_url=farm.page, timeout=PATIENCE, headers={"Authorization": f"Bearer {token}"}) as client:
         yield client
 
 
 def test_prometheus_finds_every_worker_that_joined_and_how_to_reach_it(web: httpx.Client) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE
     while len(found := web.get("/sd").json()) < 2:
         assert time.monotonic() < until, found
         time.sleep(0.05)
@@ -62,7 +63,7 @@ def test_the_scrape_token_shows_the_metrics_and_nothing_else(web: httpx.Client) 
 
 @pytest.mark.parametrize("path", ["/metrics", "/sd"])
 def test_whoever_may_list_workers_may_look_and_others_may_not(path: str, farm: RunningFarm) -> None:
-    with httpx.Client(base_url=farm.page, timeout=20) as client:
+    with httpx.Client(base_url=farm.page, timeout=PATIENCE) as client:
         assert client.get(path).status_code == 401
         for role, status in ((Role.SUBMIT, 200), (Role.WORKER, 200), (Role.ADMIN, 200), (Role.JOIN, 403)):
             _, secret = farm.access.tokens.create(role, "anna")

@@ -2,7 +2,6 @@
 
 import ipaddress
 import json
-import socket
 import sqlite3
 import ssl
 import time
@@ -14,11 +13,13 @@ from click.testing import CliRunner
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from farm.access.authority import CERTIFICATE_FILE, Authority
+from farm.cli.local_fleet import free_ray_address
 from farm.cli.webhooks import webhooks
 from farm.client import Client
 from farm.errors import InvalidRequestError, WebhookError
 from farm.webhooks.guard import refusal, resolve
 from farm.webhooks.signing import Secret
+from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
 from tests.waiting import until
 from tests.webhooks.receiver import receiving
@@ -36,7 +37,7 @@ def submit(farm: RunningFarm, url: str) -> str:
 
 
 def owed(state: Path) -> int:
-    with sqlite3.connect(state / "journal.sqlite3") as journal:
+    with sqlite3.connect(state / "journal.sqlite3", timeout=PATIENCE) as journal:
         return int(journal.execute("SELECT count(*) FROM webhooks").fetchone()[0])
 
 
@@ -61,8 +62,7 @@ def test_a_receiver_that_fails_at_first_is_told_until_it_takes_it_and_can_check_
 
 
 def test_what_is_owed_outlives_restarts_of_the_farm(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    port = int(free_ray_address().rpartition(":")[2])
     with running_farm(tmp_path / "state", private_webhooks=True, webhook_tries=(3600.0,)) as farm:
         name = submit(farm, f"http://127.0.0.1:{port}/")
         with Client(farm.address) as client:

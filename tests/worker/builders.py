@@ -23,9 +23,7 @@ from farm.reports import AttemptReport, ImageReport, Report, StepReport
 from farm.runtime.base import LoadedModel
 from farm.worker.deadlines import Deadlines
 from farm.worker.pipeline_host import PipelineHost
-
-PATIENCE = 30.0
-"""Seconds after which a test gives up; far beyond what anything here takes."""
+from tests.patience import PATIENCE
 
 ReportType = TypeVar("ReportType", bound=Report)
 

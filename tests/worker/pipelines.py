@@ -1,7 +1,8 @@
 """Pipelines that behave as models may: a process that is given one of them misbehaves in a known way.
 
 What a pipeline does follows from the image's prompt, so that a test says it where it submits the image: "crash at 3"
-ends the process at step 3, "hold 0.5 at 2" sleeps half a second with the GIL held, "sleep 60 at 1" without it.
+ends the process at step 3, "hold 0.5 at 2" sleeps half a second with the GIL held, "sleep 60 at 1" without it,
+"sleep 0.1 at each" a little at every step.
 """
 
 import ctypes
@@ -59,10 +60,10 @@ class ScriptedPipeline:
         began = time.monotonic()
         self._on_stage(Stage.ENCODE)
         self._on_stage(Stage.DENOISE)
-        script = re.findall(r"(\w+)(?: ([\d.]+))? at (\d+)", spec.prompt)
+        script = re.findall(r"(\w+)(?: ([\d.]+))? at (\d+|each)", spec.prompt)
         for step in range(1, spec.steps + 1):
             for action, amount, at in script:
-                if int(at) == step:
+                if at in ("each", str(step)):
                     ACTIONS[action](float(amount or 0))
             yield
         self._on_stage(Stage.DECODE)

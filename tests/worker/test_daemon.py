@@ -36,7 +36,8 @@ from farm.worker.null_renderer import NullRenderer
 from farm.worker.outbox import LIMIT_BYTES, Outbox
 from farm.worker.pipeline_host import PipelineHost
 from tests.cli.processes import eventually
-from tests.worker.builders import PATIENCE, NoRuntime, assignment, model
+from tests.patience import PATIENCE
+from tests.worker.builders import NoRuntime, assignment, model
 
 Said = TypeVar("Said", bound=FromDaemon)
 
@@ -265,7 +266,10 @@ def test_a_daemon_whose_last_process_died_delivers_what_that_finished_and_gives_
         assert bridge.images() == [image.index]
 
 
-def test_a_daemon_that_is_stopped_ends_its_attempts_and_says_farewell(folder: Path) -> None:
+def test_a_daemon_that_is_stopped_ends_its_attempts_and_says_farewell(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.worker.daemon.STOP_SECONDS", PATIENCE)  # here the bridge does take it
     running = Running(folder, seconds_per_image=60)
     bridge, _ = running.bridge()
     bridge.say(assignment(1, steps=1000))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from farm.worker.device_lock import DeviceLock, Holder
+from tests.patience import PATIENCE
 
 HOLDER = """
 import sys, pathlib, time
@@ -111,7 +112,7 @@ def test_the_lock_ends_with_its_holder_however_it_dies(tmp_path: Path) -> None:
     finally:
         os.kill(holder.pid, signal.SIGKILL)
         holder.communicate()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while not lock.try_acquire():
         assert time.monotonic() < deadline
         time.sleep(0.01)

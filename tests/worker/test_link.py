@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.patience import PATIENCE
+
 TEMPLATE = """
 import time
 from multiprocessing import Pipe
@@ -17,17 +19,17 @@ print("alive")
 
 def survives(*actions: str) -> bool:
     code = TEMPLATE.format(actions="\n".join(actions))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     return done.stdout == "alive\n"
 
 
 @pytest.mark.parametrize(
     "actions",
     [
-        ["link.promise(0.2)", "time.sleep(10)"],
-        ["link.promise(60)", "link.promise(0.2)", "time.sleep(10)"],
-        ["link.rest(None)", "link.promise(0.2)", "time.sleep(10)"],
-        ["link.promise(0.2)", "link.rest(None)", "link.promise(0.2)", "time.sleep(10)"],
+        ["link.promise(0.2)", "time.sleep(60)"],
+        ["link.promise(60)", "link.promise(0.2)", "time.sleep(60)"],
+        ["link.rest(None)", "link.promise(0.2)", "time.sleep(60)"],
+        ["link.promise(0.2)", "link.rest(None)", "link.promise(0.2)", "time.sleep(60)"],
     ],
 )
 def test_a_broken_promise_ends_the_process(actions: list[str]) -> None:
@@ -37,9 +39,9 @@ def test_a_broken_promise_ends_the_process(actions: list[str]) -> None:
 @pytest.mark.parametrize(
     "actions",
     [
-        ["for _ in range(20): link.promise(0.3); time.sleep(0.05)"],
-        ["link.promise(0.2)", "link.promise(60)", "time.sleep(0.8)"],
-        ["link.promise(0.2)", "link.rest(None)", "time.sleep(0.8)"],
+        ["for _ in range(50): link.promise(2); time.sleep(0.05)"],
+        ["link.promise(1)", "link.promise(60)", "time.sleep(1.5)"],
+        ["link.promise(1)", "link.rest(None)", "time.sleep(1.5)"],
     ],
 )
 def test_a_promise_that_is_kept_renewed_or_given_back_does_not(actions: list[str]) -> None:

@@ -16,6 +16,7 @@ from farm.worker.metering import MeteredRenderer
 from farm.worker.metrics_server import MetricsAccess, serve_metrics
 from farm.worker.pipeline_host import PipelineHost
 from tests.expositions import Exposition
+from tests.patience import PATIENCE
 from tests.worker.builders import NoRuntime, Reports, assignment, model
 
 EVERYWHERE = "0.0.0.0:0"
@@ -25,7 +26,7 @@ TOKEN = scrape_token("the farm's Ray token")
 def scrape(url: str, authority: Path | None = None, token: str = "") -> Exposition:
     context = ssl.create_default_context(cafile=authority) if authority else None
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
-    with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE, context=context) as answer:
         return Exposition(answer.read().decode())
 
 
@@ -87,7 +88,7 @@ def test_an_address_that_cannot_be_used_is_told_in_words(address: str, meters: M
 
 def test_many_callers_who_say_nothing_do_not_keep_a_scrape_waiting_for_long(meters: Meters) -> None:
     with serve_metrics("127.0.0.1:0", meters) as port:
-        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(12)]
         assert scrape(f"http://127.0.0.1:{port}/metrics").value("farm_worker_outbox_reports") == 3
         for connection in silent:
             connection.close()
