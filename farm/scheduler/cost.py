@@ -149,11 +149,15 @@ class Rates:
         self.loads[(facts.chip, facts.gpu_cores, *place)] = measured.load_seconds
         self.learn(worker_id, facts, Sample(*place, 1, measured.fixed_seconds + measured.seconds_per_step))
 
-    def learn(self, worker_id: str, facts: WorkerFacts, sample: Sample) -> None:
-        """Takes one image's render time into account, if it was of a variant that its worker still has."""
+    def learn(self, worker_id: str, facts: WorkerFacts, sample: Sample) -> bool:
+        """Takes one image's render time into account, if it was of a variant that its worker still has.
+
+        Returns:
+            Whether it is the first of its variant on such machines, so that what was planned with the prior is far off.
+        """
         offer = next((offer for offer in facts.offers if offer.digest == sample.digest), None)
         if offer is None:
-            return
+            return False
         unit = sample.compute_unit
         pace = self.paces.setdefault(worker_id, Pace(PACE_VARIANCE))
         seen = math.log(max(sample.seconds, 1e-6) / (sample.steps + self._fixed(offer.digest, unit)))
@@ -163,7 +167,7 @@ class Rates:
             self.variants[key] = Belief(PACE_VARIANCE + NOISE_VARIANCE, seen - pace.mean)
             prior = math.log(prior_seconds(facts, unit, offer))
             self.models.setdefault((offer.model, offer.width, offer.height), Weight()).take(seen - pace.mean - prior)
-            return
+            return True
         pace.variance += DRIFT_VARIANCE
         error = seen - variant.mean - pace.mean
         total = variant.variance + pace.variance + NOISE_VARIANCE
@@ -179,6 +183,7 @@ class Rates:
             error = sign * limit
         for belief in (variant, pace):
             belief.move(error, total)
+        return False
 
     def estimate(self, facts: WorkerFacts, offer: ModelOffer, unit: ComputeUnit, pace: float = 0.0) -> Estimate:
         """What an image is thought to take on machines of this kind whose pace is `pace` (a logarithm)."""

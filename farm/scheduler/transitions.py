@@ -246,7 +246,7 @@ def _learn(state: FarmState, job: LiveJob, attempt: Attempt, event: ev.ImageComm
         # A journal that is replayed names workers before they have joined.
         worker.samples[sample.digest, sample.compute_unit] = sample
     else:
-        state.rates.learn(worker.worker_id, worker.facts, sample)
+        state.is_stale |= state.rates.learn(worker.worker_id, worker.facts, sample)
         index_worker(state, worker)
 
 
