@@ -125,7 +125,7 @@ def _lines(file: BinaryIO, name: str, complain: Complain) -> Iterator[str]:
     while raw := file.readline(MAX_LINE_BYTES):
         number += 1
         if len(raw) == MAX_LINE_BYTES:
-            raise wrong(name, number, 1, f"the line is longer than {MAX_LINE_BYTES} bytes: is this a batch file?")
+            raise wrong(name, number, 1, f"the line has more than {MAX_LINE_BYTES} bytes, so this is no batch file")
         if number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise wrong(name, 1, 1, "this is UTF-16; save the file as UTF-8")
         try:
@@ -143,7 +143,11 @@ def _lines(file: BinaryIO, name: str, complain: Complain) -> Iterator[str]:
 def read_txt(lines: Iterator[str], name: str, complain: Complain) -> Iterator[Row]:  # noqa: ARG001 - as all readers
     """A prompt a line; empty lines are skipped."""
     for number, line in enumerate(lines, 1):
-        if prompt := line.strip():
+        prompt = line.strip()
+        if "\r" in prompt:
+            problem = "a line ends with a carriage return alone, as on old Macs; save the file with Unix line ends"
+            raise wrong(name, number, prompt.index("\r") + 1, problem)
+        if prompt:
             yield Row(number, ImageSpec(prompt=prompt))
 
 

@@ -16,7 +16,7 @@ from farm.access.access import FOLDER
 from farm.access.tokens import LOCAL_FILE
 from farm.cli.entries import Batch, file_source
 from farm.cli.jobs import pull_job
-from farm.cli.options import null_renderer_option
+from farm.cli.options import json_option, null_renderer_option
 from farm.cli.outcome import describe_end, exit_code
 from farm.cli.output import console
 from farm.cli.progress import follow
@@ -52,15 +52,16 @@ Examples:
     help="Folder for the images.",
 )
 @null_renderer_option
+@json_option
 @click.pass_context
-def demo(context: click.Context, /, file: Path, out: Path, null_renderer: bool) -> None:
+def demo(context: click.Context, /, file: Path, out: Path, null_renderer: bool, as_json: bool) -> None:
     """Start a farm, render the sample batch (or FILE), and stop the farm again.
 
     The farm listens on a free port of this machine only, keeps its state in a temporary folder, and goes through the
     same doors as any other: gRPC, journal, scheduler, pipeline process. Nothing of it is left afterwards but the
     images, also if it is interrupted.
     """
-    screen = console()
+    screen = console(error=as_json)
     source = file_source(str(file), "txt", context)
     for _ in Batch(source):  # a batch that is wrong is told before a farm is started for it
         pass
@@ -74,8 +75,8 @@ def demo(context: click.Context, /, file: Path, out: Path, null_renderer: bool) 
         with end_told(process, state), _client(address, state) as client:
             job = send(client, source, {"display_name": file.stem})
             follow(job, screen)
-            click.echo(describe_end(job))
-            pull_job(job, out)
+            click.echo(describe_end(job), err=as_json)
+            pull_job(job, out, as_json=as_json)
     sys.exit(exit_code(job))
 
 

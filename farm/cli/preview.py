@@ -68,7 +68,8 @@ def show_preview(client: Client, source: Source, arguments: Mapping[str, Any], *
         print_json({"refused": [asdict(refusal) for refusal in refusals]})
     else:
         least = "At least " if len(refusals) == MAX_REFUSALS else ""
-        click.echo(f"{least}{len(refusals)} mistakes in {source.name}; nothing of it would be submitted:")
+        mistakes = "1 mistake" if len(refusals) == 1 else f"{least}{len(refusals)} mistakes"
+        click.echo(f"{mistakes} in {source.name}; nothing of it would be submitted:")
         for refusal in refusals:
             column = f", column {refusal.column}" if refusal.column else ""
             click.echo(f"  line {refusal.line}{column}: {refusal.problem}")

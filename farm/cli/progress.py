@@ -9,15 +9,21 @@ from datetime import timedelta
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from farm.cli.output import count_images
+from farm.cli.output import count_images, short_id
 from farm.cli.waiting import told_when_still
 from farm.client import Job
 from farm.v1 import job_pb2, job_service_pb2
 
 PLAIN_SECONDS = 5.0
 """Time between two lines where there is no terminal."""
+
+TITLE_CHARACTERS = 24
+"""Of a job's name beside its bar."""
+
+WIDE = 110
+"""Columns of a terminal where time and stage have room beside the bar, too."""
 
 
 @dataclass(slots=True)
@@ -78,6 +84,8 @@ class Tally:
 
     def remaining_seconds(self, now: float) -> float | None:
         """Time to the end: the farm's estimate, else by the rate, else unknown."""
+        if self.total and self.done == self.total:
+            return 0.0
         if self.eta:
             return max(0.0, self.eta - now)
         return 3600 * (self.total - self.done) / self.rate if self.rate else None
@@ -105,6 +113,11 @@ def describe_end_time(eta: job_pb2.Eta, since: float) -> str:
     ends = (end.ToNanoseconds() / 1e9 for end in (eta.earliest, eta.likely, eta.latest))
     earliest, likely, latest = (describe_remaining(max(0.0, end - since)) for end in ends)
     return f"{likely} ({earliest} to {latest})"
+
+
+def shorten(title: str) -> str:
+    """A title that leaves room for the figures beside it; a job's whole id still fits."""
+    return title if len(title) <= TITLE_CHARACTERS else f"{title[: TITLE_CHARACTERS - 1]}…"
 
 
 class _Display(Protocol):
@@ -156,18 +169,18 @@ def _display(console: Console, title: str) -> Iterator[_Display]:
     if not console.is_terminal:
         yield _Lines(console, title)
         return
-    columns = (
+    columns: list[ProgressColumn] = [
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=None),
+        TextColumn("[progress.download]{task.completed}/{task.total}"),
         TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
         TextColumn("{task.fields[remaining]} left"),
-        TextColumn("{task.fields[note]}", style="dim", markup=False),
-    )
-    with Progress(*columns, console=console) as progress:
-        yield _Bar(progress, title)
+    ]
+    if console.width >= WIDE:
+        columns += [TimeElapsedColumn(), TextColumn("{task.fields[note]}", style="dim", markup=False)]
+    with Progress(*columns, console=console, expand=True) as progress:
+        yield _Bar(progress, shorten(title))
 
 
 def _teller(console: Console, title: str) -> Callable[[str], None]:
@@ -185,7 +198,7 @@ def _teller(console: Console, title: str) -> Callable[[str], None]:
 
 def follow(job: Job, console: Console) -> None:
     """Shows a job's progress until it ends, and why, while there is none."""
-    title = job.message.display_name or job.name
+    title = job.message.display_name or short_id(job.name)
     tally = Tally()
     tally.begin(job.message, time.time())
     with _display(console, title) as display:

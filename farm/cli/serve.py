@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from farm.access.access import Access
 from farm.access.enrolment import RayAccess
@@ -90,21 +92,19 @@ def coordinator(
     log_to_stderr(logging.INFO)
 
     def announce(reach: Reach, access: Access, web: WebServer | None) -> None:
-        fingerprint = access.authority.fingerprint
         if as_json:
-            facts = {"address": reach.address, "addresses": reach.addresses(), "ca_fingerprint": fingerprint}
-            print_json({**facts, "state": str(state), "page": web.urls[0] if web else ""})
-        else:
-            click.echo(f"Listening on {reach.address}; state in {state}")
-            if web is not None:
-                click.echo(f"The page is at {web.urls[0]}; it takes tokens that `farm token create` makes.")
-            if not reach.is_local:
-                click.echo(
-                    f"Other machines need FARM_ADDRESS={reach.addresses()[0]} FARM_CA={fingerprint} and a FARM_TOKEN, "
-                    "which `farm token create` makes."
-                )
-            if engine_name == "ray":
-                click.echo("`farm workers invite` prints the line by which a machine joins as a worker.")
+            _print_facts(reach, access, web, state)
+            return
+        click.echo(f"Listening on {reach.address}; state in {state}")
+        if web is not None:
+            click.echo(f"The page is at {web.urls[0]}; it takes tokens that `farm token create` makes.")
+        if not reach.is_local:
+            click.echo(
+                f"Other machines need FARM_ADDRESS={reach.addresses()[0]} FARM_CA={access.authority.fingerprint} and a "
+                "FARM_TOKEN, which `farm token create` makes."
+            )
+        if engine_name == "ray":
+            click.echo("`farm workers invite` prints the line by which a machine joins as a worker.")
 
     catalogue = Catalogue()
     reaches = Reach(address, hostnames), web_reach(web_address, hostnames)
@@ -133,6 +133,7 @@ def coordinator(
     help="Run so many workers as processes with Ray, to try out a fleet. They share this machine's one device: one "
     "renders at a time, unless with --null-renderer.  [default: this machine as one worker, without Ray]",
 )
+@json_option
 def up(
     address: str,
     web_address: str,
@@ -141,30 +142,11 @@ def up(
     null_renderer: bool,
     private_webhooks: bool,
     workers: int,
+    as_json: bool,
 ) -> None:
     """Start a farm on this machine, and say how to use it. Ctrl-C stops it; jobs go on when it is started again."""
     log_to_stderr(logging.WARNING)
-    out = console()
-
-    def announce(reach: Reach, access: Access, web: WebServer | None) -> None:
-        out.print(f"[bold]The farm is up[/bold] at {reach.address}; jobs and images are in {state}\n")
-        if web is not None:
-            link = f"{web.urls[0]}#token={access.tokens.local_secret()}"
-            out.print(f"Watch it in a browser: {link}\n", soft_wrap=True, highlight=False)
-        out.print("In another terminal:")
-        here = reach.address if reach.is_local else f"127.0.0.1:{reach.address.rpartition(':')[2]}"
-        option = "" if here == DEFAULT_ADDRESS else f" --address {here}"
-        for line, meaning in (
-            (f'farm submit{option} -p "a red circle on a white background" --wait --pull out/circle', "one picture"),
-            (f"farm submit{option} prompts.csv --wait --pull out/batch", "many"),
-            (f"farm jobs{option}", "what runs"),
-        ):
-            out.print(f"  {line}  [dim]# {meaning}[/dim]")
-        if not reach.is_local:
-            out.print("\nOn other machines, with what `farm token create` here puts into FARM_TOKEN, the same after")
-            out.print(f"  export FARM_ADDRESS={reach.addresses()[0]} FARM_CA={access.authority.fingerprint}")
-        out.print("\nCtrl-C stops the farm. Jobs that are not finished go on when it is started again.")
-
+    announce = partial(_print_facts if as_json else _print_welcome, state=state)
     catalogue = Catalogue()
     reaches = Reach(address, hostnames), web_reach(web_address, hostnames)
     if workers == 0:
@@ -180,6 +162,41 @@ def up(
     settings, ray = ray_access(state, free_ray_address())
     with local_workers(workers, state, settings.address, null_renderer=null_renderer):
         asyncio.run(serve(reaches, state, catalogue, RayEngine(settings), ray, False, private_webhooks, announce))
+
+
+def _print_welcome(reach: Reach, access: Access, web: WebServer | None, state: Path) -> None:
+    """What people need to know of a farm that listens: where it is, and what to type next."""
+    out = console()
+    out.print(f"[bold]The farm is up[/bold] at {reach.address}; jobs and images are in {escape(str(state))}\n")
+    if web is not None:
+        link = f"{web.urls[0]}#token={access.tokens.local_secret()}"
+        out.print(f"Watch it in a browser: {link}\n", soft_wrap=True, highlight=False)
+    out.print("In another terminal:")
+    here = reach.address if reach.is_local else f"127.0.0.1:{reach.address.rpartition(':')[2]}"
+    option = "" if here == DEFAULT_ADDRESS else f" --address {here}"
+    for line, meaning in (
+        (f'farm submit{option} -p "a red circle on a white background" --wait --pull out/circle', "one picture"),
+        (f"farm submit{option} prompts.csv --wait --pull out/batch", "many"),
+        (f"farm jobs{option}", "what runs"),
+    ):
+        out.print(f"  {line}  [dim]# {meaning}[/dim]")
+    if not reach.is_local:
+        out.print("\nOn other machines, with what `farm token create` here puts into FARM_TOKEN, the same after")
+        out.print(f"  export FARM_ADDRESS={reach.addresses()[0]} FARM_CA={access.authority.fingerprint}")
+    out.print("\nCtrl-C stops the farm. Jobs that are not finished go on when it is started again.")
+
+
+def _print_facts(reach: Reach, access: Access, web: WebServer | None, state: Path) -> None:
+    """What programs need to know of it."""
+    print_json(
+        {
+            "address": reach.address,
+            "addresses": reach.addresses(),
+            "ca_fingerprint": access.authority.fingerprint,
+            "state": str(state),
+            "page": web.urls[0] if web else "",
+        }
+    )
 
 
 @contextlib.contextmanager

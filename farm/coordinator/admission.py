@@ -5,6 +5,7 @@ never possible.
 """
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from farm.scheduler.state import FarmState, kind_of, known_workers
 
 NOTHING_SAID = ImageSpec()
 MAX_PROMPT_CHARACTERS = 10_000
+MAX_NAME_CHARACTERS = 512
 MAX_LABELS = 64
 MAX_LABEL_CHARACTERS = 256
 MAX_URL_CHARACTERS = 2000
@@ -76,6 +78,8 @@ def image_violations(spec: ImageSpec, model: Model, defaults: ImageSpec = NOTHIN
         text = getattr(spec, name)
         if text is not None and len(text) > MAX_PROMPT_CHARACTERS:
             yield name, f"has {len(text)} characters; at most {MAX_PROMPT_CHARACTERS} are taken"
+        if text is not None and "\0" in text:  # PNG's texts end at one
+            yield name, "holds a zero character"
     if spec.seed is not None and not 0 <= spec.seed < SEED_LIMIT:
         yield "seed", f"is {spec.seed}; seeds go from 0 to {SEED_LIMIT - 1}"
     yield from _step_violations(spec, defaults.over(model.defaults))
@@ -126,6 +130,11 @@ def job_violations(spec: JobSpec, model: Model) -> Iterator[tuple[str, str]]:
     """Yields (field path, what is wrong with it) for each field of a job's spec that is wrong."""
     if spec.priority not in PRIORITIES:
         yield "spec.priority", f"is {spec.priority}; it must be from {PRIORITIES[0]} to {PRIORITIES[-1]}"
+    if len(spec.display_name) > MAX_NAME_CHARACTERS:
+        yield "spec.display_name", f"has {len(spec.display_name)} characters; at most {MAX_NAME_CHARACTERS} are taken"
+    if any(unicodedata.category(character) == "Cc" for character in spec.display_name):
+        # It is shown on other people's terminals, which control characters would steer.
+        yield "spec.display_name", "holds a control character, such as the end of a line"
     if len(spec.labels) > MAX_LABELS:
         yield "spec.labels", f"has {len(spec.labels)} labels; at most {MAX_LABELS} are taken"
     if any(len(text) > MAX_LABEL_CHARACTERS for label in spec.labels.items() for text in label):

@@ -66,6 +66,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_prompt() -> None:
         ("txt", "a star".encode("utf-16-le"), "line 1, column 2"),
         ("txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "line 1, column 1"),
         ("txt", b"x" * 2_000_000, "line 1, column 1"),
+        ("txt", b"a star\n\na ring\ra star\r", "line 3, column 7"),
         ("csv", "prompt,steps\na,3\ncaf\xe9,4\n".encode("latin-1"), "line 3, column 4"),
         ("csv", 'prompt,steps\n"a\nb",1\nc,x\n', "line 4, column steps"),
         ("csv", "prompt,guidance_scale\na,nan\n", "line 2, column guidance_scale"),

@@ -87,6 +87,15 @@ def test_a_demo_replaces_the_pictures_of_the_one_before_and_says_nothing_of_them
         assert len(list((tmp_path / "out" / "demo").glob("0*.png"))) == count
 
 
+def test_a_demo_tells_a_program_what_it_made_and_people_how_it_went(tmp_path: Path) -> None:
+    batch = tmp_path / "batch.txt"
+    batch.write_text("a red circle\na blue star\n")
+    out, err = start_farm("demo", batch, "--null-renderer", "--json", cwd=tmp_path).communicate(timeout=PATIENCE)
+    told = json.loads(out)
+    assert (told["folder"], told["image_count"]) == ("out/demo", 2)
+    assert f"{told['job']} succeeded: 2 of 2 images" in err
+
+
 def test_a_demo_whose_folder_is_anothers_starts_nothing(tmp_path: Path, temporary_folder: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "manifest.jsonl").write_text('{"name": "jobs/j/images/0"}\n')

@@ -1,6 +1,7 @@
 """The progress of a job, from its events."""
 
 import io
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,20 @@ def test_the_farms_own_estimate_is_preferred_to_the_rate() -> None:
     tally.see(job_event(5, eta=1000), now=200.0)
     assert tally.remaining_seconds(200.0) == 800
     assert tally.remaining_seconds(2000.0) == 0
+
+
+def test_of_a_job_that_is_done_nothing_is_left() -> None:
+    tally = Tally()
+    tally.begin(job_pb2.Job(image_count=2, succeeded_count=1, failed_count=1), 0.0)
+    assert tally.remaining_seconds(9.0) == 0.0
+
+
+def test_the_figures_beside_the_bar_stay_whole_on_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, no_color=True)
+    with running_farm(tmp_path / "state") as running, Client(running.address) as client:
+        follow(client.submit(["a"] * 20, display_name="a name that is longer than its place"), console)
+    assert re.search(r"a name that is longer t… .*20/20 .*images/.* 0:00:00 left", screen.getvalue())
 
 
 def test_a_failed_image_is_settled_too() -> None:

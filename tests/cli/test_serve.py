@@ -107,6 +107,18 @@ def test_an_address_that_is_taken_is_told_before_anything_is_started(
     assert not (tmp_path / "second").exists()
 
 
+@pytest.mark.parametrize("command", ["coordinator", "up"])
+def test_a_program_is_told_where_the_farm_is(tmp_path: Path, command: str) -> None:
+    state = tmp_path / "state"
+    process = start_farm(command, "--address", "127.0.0.1:0", "--state", state, "--null-renderer", "--json")
+    assert process.stdout
+    told = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    assert (told["state"], told["addresses"]) == (str(state), [told["address"]])
+    assert set(told) == {"address", "addresses", "ca_fingerprint", "state", "page"}
+
+
 def test_the_first_screen_of_a_farm_says_where_it_is_and_how_to_use_it(tmp_path: Path) -> None:
     process = start_farm("up", "--address", "127.0.0.1:0", "--state", tmp_path / "state", "--null-renderer")
     assert process.stdout

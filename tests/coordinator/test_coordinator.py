@@ -309,11 +309,15 @@ async def test_a_submission_that_breaks_off_leaves_nothing(tmp_path: Path) -> No
 async def test_everything_that_is_wrong_with_a_submission_is_named_at_once(tmp_path: Path) -> None:
     async with farm(tmp_path) as (coordinator, _):
         bad = JobSpec(
-            "shapes", priority=1000, defaults=ImageSpec(steps=0, sampler="magic", guidance_scale=float("nan"))
+            "shapes",
+            display_name="red\33[31m",
+            priority=1000,
+            defaults=ImageSpec(steps=0, sampler="magic", guidance_scale=float("nan")),
         )
         with pytest.raises(InvalidRequestError) as caught:
             await coordinator.open_submission(bad, "alice", "", None)
         assert set(caught.value.violations) == {
+            "spec.display_name",
             "spec.priority",
             "spec.defaults.steps",
             "spec.defaults.sampler",
@@ -321,8 +325,13 @@ async def test_everything_that_is_wrong_with_a_submission_is_named_at_once(tmp_p
         }
         submission = await coordinator.open_submission(JobSpec("shapes"), "alice", "", None)
         with pytest.raises(InvalidRequestError) as caught:
-            await submission.add([ImageSpec(prompt="fine"), ImageSpec(seed=-1), ImageSpec(prompt="p", width=63)])
-        assert set(caught.value.violations) == {"entries[1].seed", "entries[1].prompt", "entries[2].width"}
+            await submission.add([ImageSpec(prompt="fine"), ImageSpec(seed=-1), ImageSpec(prompt="p\0", width=63)])
+        assert set(caught.value.violations) == {
+            "entries[1].seed",
+            "entries[1].prompt",
+            "entries[2].prompt",
+            "entries[2].width",
+        }
         await submission.abandon()
 
 

@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-from farm.scheduler import events as ev
 from farm.scheduler.eta import eta
 from farm.scheduler.transitions import apply
 from tests.scheduler.farms import Farm, facts
