@@ -8,11 +8,8 @@ from typing import NoReturn
 
 import click
 
-from farm.cli.signals import stop_signals
+from farm.cli.signals import INTERRUPTED, INTERRUPTED_WORDS, stop_signals
 from farm.errors import FarmError, InvalidRequestError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, SIGTERM or SIGHUP, as shells have it after the first."""
 
 TRACEBACK = "FARM_TRACEBACK"
 
@@ -87,21 +84,21 @@ Every command tells more with --help.
 )
 @click.version_option(package_name="mac-render-farm", prog_name="farm")
 def cli() -> None:
-    """The group of all commands."""
+    """The group of all commands. It runs when the command is imported: from here on there is something to stop."""
+    for signal_number in stop_signals():  # any of them stops what was started, also in the background
+        signal.signal(signal_number, signal.default_int_handler)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and exits. What goes wrong is told in a paragraph, never in a traceback."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its failures are told below, in the farm's words
-    for signal_number in stop_signals():  # any of them stops what was started, also in the background
-        signal.signal(signal_number, signal.default_int_handler)
     try:
         sys.exit(cli(arguments, prog_name="farm", standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
+        click.echo(INTERRUPTED_WORDS, err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe had enough, as `head` does
         sys.stderr.close()
