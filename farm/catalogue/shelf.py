@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,13 @@ def _untold(_count: int) -> None:
 
 _FORM = re.compile(r"[-_](original|split[-_]einsum([-_]v2)?)[-_](compiled|packages)$", re.IGNORECASE)
 """What the names of published archives add to the model's: two archives of one repository are one model."""
+
+_FORM_WORDS = re.compile(
+    r"(?<![a-z0-9])(original|split[-_]einsum([-_]v2)?|compiled|packages|resources|models?|\d+x\d+|(\d+[-_]?)?bits?|"
+    r"palettized|quantized|float\d+|fp\d+)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+"""What the name of a folder says of the form of a model; the rest of it names the model."""
 
 _ROOM_LEFT = 1 << 30
 """Bytes that a model must leave free on the disk."""
@@ -85,6 +92,7 @@ class Shelf:
         name = model_name(name or _FORM.sub("", source.stem if source.is_file() else source.name))
         self.check_name(name)
         if link:
+            self._check_single(source, str(source))
             return self._link(source, name)
         with self._aside() as aside:
             part = aside / model_name(source.stem if source.is_file() else source.name)
@@ -92,7 +100,23 @@ class Shelf:
                 _copy(source, part, on_bytes)
             else:
                 _unzip(source, part, on_bytes)
+            self._check_single(part, str(source))
             return self.put(part, name, origin or str(source.resolve()))
+
+    def _check_single(self, folder: Path, source: str) -> None:
+        """Refuses a folder of whole models whose names do not say that they are forms of one."""
+        names: dict[str, str] = {}
+        for each in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if each.is_dir() and (own := model_name(_FORM_WORDS.sub(" ", each.name))):
+                with suppress(PackageError):
+                    self.catalogue.read(each, own)
+                    names.setdefault(own, each.name)
+        if len(names) > 1:
+            raise PackageError(
+                f"{source} holds several models: {', '.join(names.values())}. Add each by its own path; those that are "
+                "forms of one model, under one --name.",
+                path=source,
+            )
 
     def put(self, part: Path, name: str, source: str) -> Model:
         """Moves a folder of the same disk onto the shelf; see `add`.

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from farm.catalogue.contents import Contents, Interface
 from farm.catalogue.layout import SUFFIXES, TOKENIZER_FILES, promised_attention, read_path
 from farm.catalogue.manifest import VariantManifest
-from farm.catalogue.roles import KINDS, ROLES, role_of, text_width
+from farm.catalogue.roles import KINDS, ROLES, is_sdxl, role_of, text_width
 from farm.domain import AttentionVariant
 from farm.errors import PackageError
 from farm.mil.compiled import is_compiled
@@ -113,6 +113,7 @@ def find_variants(folder: Path, listed: Sequence[VariantManifest], read: ReadCon
         place = listed[position].tokenizer if listed else None
         tokenizer = folder / place if place is not None else _nearest(folder, found.place, tokenizers)
         variants += _variants_of(folder, found, tokenizer)
+    _check_kin(folder, variants)
     return _without_compiled_twins(folder, variants)
 
 
@@ -348,6 +349,18 @@ def _nearest(folder: Path, place: str, tokenizers: Sequence[Path]) -> Path | Non
         return len(PurePosixPath(common).parts)
 
     return max(tokenizers, key=shared, default=None)
+
+
+def _check_kin(folder: Path, variants: Sequence[VariantFolder]) -> None:
+    """Forms of one model may differ in much, but not in what their UNets are told of the prompt."""
+    inputs = {variant.unet.package: variant.unet.interface.inputs for variant in variants}
+    kinds = {(is_sdxl(each), text_width(each)): package for package, each in inputs.items()}
+    if len(kinds) > 1:
+        raise PackageError(
+            f"{folder} holds models of different kinds ({' and '.join(map(str, kinds.values()))}); keep each in a "
+            "folder of its own",
+            path=str(folder),
+        )
 
 
 def _without_compiled_twins(folder: Path, variants: Sequence[VariantFolder]) -> tuple[VariantFolder, ...]:

@@ -1,5 +1,6 @@
 """Commands that put models on this machine's disk, check them and take them away."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ _SUITS = {
     ChipClass.CPU: (AttentionVariant.ORIGINAL, AttentionVariant.SPLIT_EINSUM, AttentionVariant.SPLIT_EINSUM_V2),
 }
 """Attentions by what suits a class of chips, the best first."""
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+"""How repositories of the hub are called."""
 
 name_option = click.option("--name", default="", help="What the model is to be called.")
 
@@ -51,19 +55,25 @@ def add(path: Path, name: str, link: bool, as_json: bool) -> None:
 Example:
   farm models pull apple/coreml-stable-diffusion-2-1-base --variant split_einsum"""
 )
-@click.argument("repository", metavar="HF_REPO")
+@click.argument("repository", metavar="OWNER/NAME")
 @click.option("--variant", help="The form to fetch: an attention, or its folder. [default: what suits this chip]")
 @click.option("--revision", help="Branch, tag or commit. [default: main]")
 @name_option
 @json_option
 def pull(repository: str, variant: str | None, revision: str | None, name: str, as_json: bool) -> None:
-    """Fetch a model from the Hugging Face hub, only the files of one form of it.
+    """Fetch the model OWNER/NAME from the Hugging Face hub, only the files of one form of it.
 
     A fetch that was cut off goes on where it stopped when the command is run again. With HF_HUB_OFFLINE=1 the files
     come from the cache of Hugging Face's tools; HF_ENDPOINT and HF_TOKEN mean what they do there.
     """
     from farm.catalogue import hub
     from farm.worker.probe import probe
+
+    if not _REPOSITORY.fullmatch(repository):
+        raise click.UsageError(
+            f'"{repository}" is no repository of the hub: give OWNER/NAME, as apple/coreml-stable-diffusion-2-1-base. '
+            "For a folder or an archive on this machine there is `farm models add`."
+        )
 
     found = hub.look_up(repository, revision)
     form = hub.choose(found, variant, _SUITS[probe().chip_class])

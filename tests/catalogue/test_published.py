@@ -191,6 +191,17 @@ def test_forms_of_several_sizes_and_precisions_are_one_model(folder: Path) -> No
     assert len({variant.digest for variant in model.variants}) == 3
 
 
+def test_models_of_different_kinds_in_one_folder_are_refused(folder: Path) -> None:
+    for place, sdxl in (("first", False), ("second", True)):
+        for component in ("text_encoder", "unet", "vae_decoder"):
+            put_package(folder / place / f"{component}.mlpackage", component, side=8 if sdxl else 4, sdxl=sdxl)
+    put_package(folder / "second" / "text_encoder_2.mlpackage", "text_encoder_2", sdxl=True)
+    put_tokenizer(folder)
+
+    with pytest.raises(PackageError, match=r"different kinds .*first.* and .*second"):
+        read(folder)
+
+
 def test_functions_of_several_sizes_in_one_package_are_forms_of_one_model(folder: Path, tmp_path: Path) -> None:
     from coremltools.models.utils import MultiFunctionDescriptor, save_multifunction
 

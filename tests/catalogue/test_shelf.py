@@ -149,3 +149,28 @@ def test_a_model_that_was_put_there_by_hand_has_nothing_to_be_compared_with(shel
     assert shelf.verify("by-hand").checked == 0
     assert shelf.remove("by-hand") > 0
     assert not list(shelf.root.iterdir())
+
+
+def test_a_folder_of_several_models_is_refused_with_their_names(shelf: Shelf, tmp_path: Path) -> None:
+    downloads = tmp_path / "downloads"
+    one_form(copy_of_shapes(downloads, "whole"), "original", "cats")
+    one_form(downloads / "whole", "split_einsum", "dogs_split_einsum")
+    shutil.rmtree(downloads / "whole")
+
+    for link in (False, True):
+        with pytest.raises(PackageError, match=r"several models: cats, dogs_split_einsum\. Add each by its own path"):
+            shelf.add(downloads, link=link)
+
+    assert not (shelf.root / "downloads").exists()
+    assert shelf.add(downloads / "cats", "pets").name == "pets"
+    assert len(shelf.add(downloads / "dogs_split_einsum", "pets").variants) == 2
+
+
+def test_a_folder_of_forms_that_are_each_whole_is_one_model(shelf: Shelf, tmp_path: Path) -> None:
+    downloads = tmp_path / "downloads"
+    one_form(copy_of_shapes(tmp_path / "other", "whole"), "original", "shapes_original_64x64")
+    shutil.move(tmp_path / "other" / "shapes_original_64x64", downloads / "shapes_original_64x64")
+    one_form(tmp_path / "other" / "whole", "split_einsum", "shapes_split-einsum_64x64")
+    shutil.move(tmp_path / "other" / "shapes_split-einsum_64x64", downloads / "shapes_split-einsum_64x64")
+
+    assert len(shelf.add(downloads, "shapes-of-both").variants) == 2

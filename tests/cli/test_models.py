@@ -83,3 +83,9 @@ def test_a_compiled_model_is_taken_in_and_what_a_mac_is_needed_for_is_said(run: 
 def test_what_cannot_be_added_is_told_in_a_sentence(run: Run, tmp_path: Path) -> None:
     code, _, error = run("models", "add", tmp_path / "nothing")
     assert (code, error) == (1, f"Error: There is nothing at {tmp_path / 'nothing'}. Check the path.\n")
+
+
+@pytest.mark.parametrize("repository", ["foo", "https://huggingface.co/apple/foo", "a/b/c", ""])
+def test_what_is_no_name_of_a_repository_is_told_before_the_hub_is_asked(run: Run, repository: str) -> None:
+    code, _, error = run("models", "pull", repository)
+    assert (code, "is no repository of the hub: give OWNER/NAME" in error) == (2, True)
