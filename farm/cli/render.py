@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import hashlib
 import io
 import math
 import sys
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import click
 
+from farm.batch import read_picture
 from farm.cli.options import Door, farm_options, json_option
 from farm.cli.output import console, print_json
 from farm.cli.progress import follow
 from farm.client import Client, Job
 from farm.diffusion.png import ImageRecord, read_provenance
-from farm.domain import ImageSpec, Pin, Provenance
+from farm.domain import ImageSpec, ImageState, Pin, Provenance
 from farm.errors import FarmError, ImageFailedError, InfeasibleJobError, InvalidRequestError
 
 PINNINGS: Sequence[tuple[str, ...]] = (
@@ -47,7 +49,8 @@ class Comparison:
     epilog="""\b
 Examples:
   farm render --from out/demo/000003.png
-  farm render --from out/demo/000003.png --out again.png --json"""
+  farm render --from out/demo/000003.png --out again.png --json
+  farm render --from out/drawn/000000.png --init-image sketch.png"""
 )
 @click.option(
     "--from",
@@ -57,20 +60,31 @@ Examples:
     metavar="IMAGE.png",
     help="An image that a farm rendered.",
 )
+@click.option(
+    "--init-image",
+    "picture",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The picture that the image started from, if it did; not needed if the farm itself rendered that, too.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Keep the new image here.")
 @farm_options
 @json_option
-def render(file: Path, out: Path | None, door: Door, as_json: bool) -> None:
+def render(file: Path, picture: Path | None, out: Path | None, door: Door, as_json: bool) -> None:
     """Render an image again from what its file says, and say whether the pixels agree.
 
     The farm is pinned to the same model digest, attention variant, runtime and compute unit, as far as it has them;
-    what differs nevertheless is listed. The exit code is 0 if every pixel is the same and 1 if not.
+    what differs nevertheless is listed. A picture that the image started from must have the very bytes that it had
+    then, which are told by their hash. The exit code is 0 if every pixel is the same and 1 if not.
     """
     png = file.read_bytes()
     record = read_provenance(png)
-    if record.init_image_sha256:
-        raise FarmError(f"{file} was made from another picture, which it does not hold, so it cannot be made again.")
+    if picture is not None and not record.init_image_sha256:
+        raise click.UsageError(f"{file} did not start from a picture, so leave --init-image out.")
     with door.connect() as client:
+        if record.init_image_sha256:
+            init_image = _init_image(client, record.init_image_sha256, file, picture)
+            record = dataclasses.replace(record, spec=dataclasses.replace(record.spec, init_image=init_image))
         job, pinned = submit_again(client, record, f"again {file.name}")
         follow(job, console(error=True))
         again = _result(job)
@@ -97,6 +111,32 @@ def render(file: Path, out: Path | None, door: Door, as_json: bool) -> None:
         for name, (there, here) in differences.items():
             click.echo(f"  {name}: {there or 'none'} in the file, {here or 'none'} here")
     sys.exit(0 if agrees else 1)
+
+
+def _init_image(client: Client, sha256: str, file: Path, picture: Path | None) -> bytes:
+    """The picture that `file` started from: what is given, or an image of the farm's.
+
+    Raises:
+        FarmError: The one that is given is another, or none is and the farm has none with that hash.
+    """
+    if picture is not None:
+        given = read_picture(picture)
+        found = hashlib.sha256(given).hexdigest()
+        if found == sha256:
+            return given
+        raise FarmError(
+            f"{picture} is not the picture that {file} started from: its SHA-256 is {found}, and {sha256} is wanted."
+            " Give the file that was submitted then; a copy that a program saved anew has other bytes."
+        )
+    for job in client.jobs():
+        for page in job.list_images([ImageState.SUCCEEDED]):
+            for image in page:
+                if image.sha256 == sha256:
+                    return job.png(image.index)
+    raise FarmError(
+        f"{file} started from a picture, of which it keeps only the SHA-256 ({sha256}), and no image of this farm is"
+        " that picture. Give it with --init-image FILE."
+    )
 
 
 def submit_again(client: Client, record: ImageRecord, display_name: str) -> tuple[Job, tuple[str, ...]]:
