@@ -140,7 +140,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         scheduler=("EulerDiscreteScheduler", {"timestep_spacing": "leading", "steps_offset": 1}),
         index={"force_zeros_for_empty_prompt": False, "requires_aesthetics_score": True},
         spec={"strength": 0.5},
-        samplers=[name for name in SOLVERS if name not in ("pndm", "lcm") and not name.startswith("heun")],
+        samplers=[name for name in SOLVERS if name != "pndm"],  # diffusers' own goes wrong from a picture
     ),
     "SDXL base with refiner": Architecture(
         pipeline="StableDiffusionXLPipeline",

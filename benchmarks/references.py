@@ -94,7 +94,7 @@ def make_scheduler(reference: Reference, config: DiffusionConfig) -> Any:
     """Makes diffusers' scheduler for a model, or for the epsilon that follows from what the model predicts."""
     import diffusers
 
-    return getattr(diffusers, reference.scheduler)(
+    scheduler = getattr(diffusers, reference.scheduler)(
         num_train_timesteps=config.train_steps,
         beta_start=config.beta_start,
         beta_end=config.beta_end,
@@ -103,6 +103,22 @@ def make_scheduler(reference: Reference, config: DiffusionConfig) -> Any:
         **reference.settings,
         **({"timestep_spacing": "trailing"} if config.timestep_spacing == "trailing" else {}),
     )
+    if reference.scheduler == "LMSDiscreteScheduler":
+        _weigh_only_known_slopes(scheduler)
+    return scheduler
+
+
+def _weigh_only_known_slopes(scheduler: Any) -> None:
+    """Mends diffusers' LMS where it begins in the middle of its schedule, as for images that start from a picture.
+
+    It takes its order from the schedule's beginning, and so gives weight to slopes of steps that were never done.
+    """
+    step = scheduler.step
+
+    def mended(output: Any, timestep: Any, x: Any, **more: Any) -> Any:
+        return step(output, timestep, x, order=min(4, len(scheduler.derivatives) + 1), **more)
+
+    scheduler.step = mended
 
 
 def quiet() -> None:
