@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x66\x61rm/v1/worker.proto\x12\x07\x66\x61rm.v1\x1a\x11\x66\x61rm/v1/job.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x04\n\x06Worker\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.farm.v1.WorkerState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0c\n\x04\x63hip\x18\x04 \x01(\t\x12&\n\nchip_class\x18\x05 \x01(\x0e\x32\x12.farm.v1.ChipClass\x12\x11\n\tgpu_cores\x18\x06 \x01(\x05\x12\x19\n\x11performance_cores\x18\x07 \x01(\x05\x12\x0f\n\x07has_ane\x18\x08 \x01(\x08\x12\x14\n\x0cmemory_bytes\x18\t \x01(\x03\x12\n\n\x02os\x18\n \x01(\t\x12\x0f\n\x07runtime\x18\x0b \x01(\t\x12\x17\n\x0fresident_models\x18\x0c \x03(\t\x12\x17\n\x0f\x63urrent_attempt\x18\r \x01(\t\x12\x17\n\x0fimages_per_hour\x18\x0e \x01(\x01\x12+\n\x06labels\x18\x0f \x03(\x0b\x32\x1b.farm.v1.Worker.LabelsEntry\x12\x32\n\x0elast_seen_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x11 \x01(\t\x12*\n\x0cmeasurements\x18\x12 \x03(\x0b\x32\x14.farm.v1.Measurement\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x02\n\x0bMeasurement\x12\x14\n\x0cmodel_digest\x18\x01 \x01(\t\x12*\n\x0c\x63ompute_unit\x18\x02 \x01(\x0e\x32\x14.farm.v1.ComputeUnit\x12\x30\n\rstep_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bstep_spread\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0e\x66ixed_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rload_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10\x63ompile_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11peak_memory_bytes\x18\x08 \x01(\x03\x12\x0f\n\x07\x66\x61ilure\x18\t \x01(\t*\x95\x01\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13WORKER_STATE_ACTIVE\x10\x01\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x02\x12\x1a\n\x16WORKER_STATE_SUSPENDED\x10\x03\x12\x18\n\x14WORKER_STATE_OFFLINE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x66\x61rm/v1/worker.proto\x12\x07\x66\x61rm.v1\x1a\x11\x66\x61rm/v1/job.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x04\n\x06Worker\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.farm.v1.WorkerState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0c\n\x04\x63hip\x18\x04 \x01(\t\x12&\n\nchip_class\x18\x05 \x01(\x0e\x32\x12.farm.v1.ChipClass\x12\x11\n\tgpu_cores\x18\x06 \x01(\x05\x12\x19\n\x11performance_cores\x18\x07 \x01(\x05\x12\x0f\n\x07has_ane\x18\x08 \x01(\x08\x12\x14\n\x0cmemory_bytes\x18\t \x01(\x03\x12\n\n\x02os\x18\n \x01(\t\x12\x0f\n\x07runtime\x18\x0b \x01(\t\x12\x17\n\x0fresident_models\x18\x0c \x03(\t\x12\x17\n\x0f\x63urrent_attempt\x18\r \x01(\t\x12\x17\n\x0fimages_per_hour\x18\x0e \x01(\x01\x12+\n\x06labels\x18\x0f \x03(\x0b\x32\x1b.farm.v1.Worker.LabelsEntry\x12\x32\n\x0elast_seen_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x11 \x01(\t\x12*\n\x0cmeasurements\x18\x12 \x03(\x0b\x32\x14.farm.v1.Measurement\x12\x16\n\x0erelative_speed\x18\x13 \x01(\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x02\n\x0bMeasurement\x12\x14\n\x0cmodel_digest\x18\x01 \x01(\t\x12*\n\x0c\x63ompute_unit\x18\x02 \x01(\x0e\x32\x14.farm.v1.ComputeUnit\x12\x30\n\rstep_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bstep_spread\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0e\x66ixed_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rload_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10\x63ompile_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11peak_memory_bytes\x18\x08 \x01(\x03\x12\x0f\n\x07\x66\x61ilure\x18\t \x01(\t*\x95\x01\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13WORKER_STATE_ACTIVE\x10\x01\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x02\x12\x1a\n\x16WORKER_STATE_SUSPENDED\x10\x03\x12\x18\n\x14WORKER_STATE_OFFLINE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +36,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WORKER_LABELSENTRY']._loaded_options = None
   _globals['_WORKER_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_WORKERSTATE']._serialized_start=1022
-  _globals['_WORKERSTATE']._serialized_end=1171
+  _globals['_WORKERSTATE']._serialized_start=1046
+  _globals['_WORKERSTATE']._serialized_end=1195
   _globals['_WORKER']._serialized_start=118
-  _globals['_WORKER']._serialized_end=641
-  _globals['_WORKER_LABELSENTRY']._serialized_start=596
-  _globals['_WORKER_LABELSENTRY']._serialized_end=641
-  _globals['_MEASUREMENT']._serialized_start=644
-  _globals['_MEASUREMENT']._serialized_end=1019
+  _globals['_WORKER']._serialized_end=665
+  _globals['_WORKER_LABELSENTRY']._serialized_start=620
+  _globals['_WORKER_LABELSENTRY']._serialized_end=665
+  _globals['_MEASUREMENT']._serialized_start=668
+  _globals['_MEASUREMENT']._serialized_end=1043
 # @@protoc_insertion_point(module_scope)

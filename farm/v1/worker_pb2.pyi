@@ -96,6 +96,7 @@ class Worker(_message.Message):
     LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     MEASUREMENTS_FIELD_NUMBER: _builtins.int
+    RELATIVE_SPEED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. "workers/{worker}"."""
     state: Global___WorkerState.ValueType
@@ -124,6 +125,10 @@ class Worker(_message.Message):
     """Output only. Its recent rate. 0 before its first image."""
     version: _builtins.str
     """Output only. Version of the farm's software on it."""
+    relative_speed: _builtins.float
+    """Output only. Its speed over what its chip was learned to do: 1 is as fast as its like, 0.5 takes twice as long.
+    1 before its first image.
+    """
     @_builtins.property
     def resident_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. Models whose components are loaded now, "models/{model}"."""
@@ -161,10 +166,11 @@ class Worker(_message.Message):
         last_seen_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.str = ...,
         measurements: _abc.Iterable[Global___Measurement] | None = ...,
+        relative_speed: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_seen_time", b"last_seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip", b"chip", "chip_class", b"chip_class", "current_attempt", b"current_attempt", "gpu_cores", b"gpu_cores", "has_ane", b"has_ane", "images_per_hour", b"images_per_hour", "labels", b"labels", "last_seen_time", b"last_seen_time", "measurements", b"measurements", "memory_bytes", b"memory_bytes", "name", b"name", "os", b"os", "performance_cores", b"performance_cores", "reason", b"reason", "resident_models", b"resident_models", "runtime", b"runtime", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip", b"chip", "chip_class", b"chip_class", "current_attempt", b"current_attempt", "gpu_cores", b"gpu_cores", "has_ane", b"has_ane", "images_per_hour", b"images_per_hour", "labels", b"labels", "last_seen_time", b"last_seen_time", "measurements", b"measurements", "memory_bytes", b"memory_bytes", "name", b"name", "os", b"os", "performance_cores", b"performance_cores", "reason", b"reason", "relative_speed", b"relative_speed", "resident_models", b"resident_models", "runtime", b"runtime", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
