@@ -310,6 +310,7 @@ def encode_worker(worker: views.WorkerView) -> worker_pb2.Worker:
         resident_models=[f"models/{model}" for model in worker.resident_models],
         current_attempt="jobs/{}/attempts/{}".format(*worker.current_attempt) if worker.current_attempt else "",
         images_per_hour=worker.images_per_hour,
+        relative_speed=worker.relative_speed,
         labels=dict(facts.labels),
         last_seen_time=encode_time(worker.last_seen_time),
         version=facts.version,

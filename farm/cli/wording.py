@@ -2,6 +2,9 @@
 
 from farm.v1 import job_pb2, worker_pb2
 
+SLOW = 0.7
+"""The part of its chip's usual speed below which a worker is called slow, as in the alert FarmWorkerSlow."""
+
 
 def worker_state_word(worker: worker_pb2.Worker) -> str:
     """Where a worker is in its life, in small letters."""
@@ -11,6 +14,12 @@ def worker_state_word(worker: worker_pb2.Worker) -> str:
 def attempt_state_word(attempt: job_pb2.Attempt) -> str:
     """Where an attempt is in its life, in small letters."""
     return job_pb2.AttemptState.Name(attempt.state).removeprefix("ATTEMPT_STATE_").lower()
+
+
+def slowness_words(worker: worker_pb2.Worker) -> str:
+    """That a worker is slow for its chip, and how slow; empty if it is not."""
+    speed = worker.relative_speed
+    return f"renders at {speed:.0%} of its chip's usual speed" if 0 < speed < SLOW else ""
 
 
 def chip_class_word(worker: worker_pb2.Worker) -> str:

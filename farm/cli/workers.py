@@ -9,7 +9,7 @@ from farm.cli.options import Door, farm_options, json_option
 from farm.cli.output import console, local_time, print_json, print_table, short_id
 from farm.cli.progress import describe_rate
 from farm.cli.token import Lifetime
-from farm.cli.wording import chip_class_word, worker_state_word
+from farm.cli.wording import chip_class_word, slowness_words, worker_state_word
 
 
 @click.group(
@@ -49,8 +49,8 @@ def workers(context: click.Context, /, door: Door, as_json: bool) -> None:
         nothing="No worker has joined since the coordinator was started.",
     )
     for worker in listed:
-        if worker.reason:
-            console().print(f"{short_id(worker.name)}: {worker.reason}", markup=False)
+        if told := "; ".join(filter(None, (worker.reason, slowness_words(worker)))):
+            console().print(f"{short_id(worker.name)}: {told}", markup=False)
 
 
 @workers.command(epilog="Example: farm workers invite --expires 2d --name 'for the studio'")

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -268,7 +268,7 @@ class Coordinator:
     async def workers(self) -> list[WorkerView]:
         """Every worker that ever joined since this coordinator started, by name."""
         async with self._loop.reading() as (state, _):
-            views = [viewer.worker_view(worker) for worker in state.workers.values()]
+            views = [viewer.worker_view(state, worker) for worker in state.workers.values()]
         return sorted((view for view in views if view is not None), key=lambda view: view.worker_id)
 
     async def worker(self, worker_id: str) -> WorkerView:
@@ -280,10 +280,10 @@ class Coordinator:
             f'No worker "{worker_id}" has joined. `farm workers` lists those that have.', worker=worker_id
         )
 
-    async def farm(self, job_limit: int) -> FarmView:
-        """Workers, live jobs (`job_limit` at most) and what is being rendered, all of one moment."""
+    async def farm(self, job_limit: int, watched: Collection[str] = ()) -> FarmView:
+        """Workers, what they render, `job_limit` live jobs and as many of each submitter `watched`, at one moment."""
         async with self._loop.reading() as (state, _):
-            return viewer.farm_view(state, self._loop.now(), job_limit)
+            return viewer.farm_view(state, self._loop.now(), job_limit, watched)
 
     def observe(self, observer: Observer) -> None:
         """Has `observer` told, after each turn of the loop, what happened in it."""

@@ -1,5 +1,8 @@
 """Makes the views: what is live from the state, what has ended from the journal."""
 
+from collections import Counter
+from collections.abc import Collection
+
 from farm.coordinator.journal_reader import ImageRow, JobRow
 from farm.coordinator.views import (
     AttemptView,
@@ -31,6 +34,12 @@ WAITS_FOR_ITS_TURN = frozenset(
         Reason.OTHERS_TRY_FIRST,
     )
 )
+
+_ENDED = {
+    JobState.SUCCEEDED: "It has succeeded",
+    JobState.FAILED: "It has failed",
+    JobState.CANCELLED: "It was cancelled",
+}
 
 
 def ended_job_view(row: JobRow) -> JobView:
@@ -193,7 +202,7 @@ def progress_view(attempt: Attempt) -> ProgressView:
     )
 
 
-def worker_view(worker: Worker) -> WorkerView | None:
+def worker_view(state: FarmState, worker: Worker) -> WorkerView | None:
     """A worker; None for one that only the journal names."""
     if worker.facts is None:
         return None
@@ -206,14 +215,20 @@ def worker_view(worker: Worker) -> WorkerView | None:
         resident_models=worker.resident_models,
         current_attempt=(current.job_id, current.number) if current else None,
         images_per_hour=3600 / worker.image_seconds if worker.image_seconds else 0.0,
+        relative_speed=state.rates.relative_speed(worker.worker_id),
         last_seen_time=worker.last_seen,
     )
 
 
-def farm_view(state: FarmState, now: float, limit: int) -> FarmView:
-    """The farm, with `limit` jobs at most."""
-    workers = (worker_view(worker) for worker in state.workers.values())
-    jobs = sorted(state.jobs.values(), key=lambda job: (not job.attempts, -job.create_time))
+def farm_view(state: FarmState, now: float, limit: int, watched: Collection[str]) -> FarmView:
+    """The farm, with its first `limit` jobs, and as many of each submitter in `watched`."""
+    workers = (worker_view(state, worker) for worker in state.workers.values())
+    counts: Counter[str] = Counter()
+    shown: list[LiveJob] = []
+    for place, job in enumerate(sorted(state.jobs.values(), key=lambda job: (not job.attempts, -job.create_time))):
+        if place < limit or (job.submitter in watched and counts[job.submitter] < limit):
+            shown.append(job)
+        counts[job.submitter] += 1
     current = {
         worker.worker_id: state.jobs[key.job_id].attempts[key.number]
         for worker in state.workers.values()
@@ -221,8 +236,8 @@ def farm_view(state: FarmState, now: float, limit: int) -> FarmView:
     }
     return FarmView(
         workers=tuple(view for view in workers if view is not None),
-        jobs=tuple(live_job_view(state, job, now) for job in jobs[:limit]),
-        live_count=len(jobs),
+        jobs=tuple(live_job_view(state, job, now) for job in shown),
+        live_counts=counts,
         rendering={worker_id: progress_view(attempt) for worker_id, attempt in current.items()},
     )
 
@@ -242,7 +257,7 @@ def ended_explanation(row: JobRow) -> Explanation:
     assert row.state is not None, "the row of a live job has no summary yet"
     losses = tuple(loss_view(row.job_id, loss) for loss in row.losses)
     why = f" ({row.reason})" if row.reason else ""
-    return Explanation(f"It has ended: {row.state.value}{why}.", (), losses)
+    return Explanation(f"{_ENDED[row.state]}{why}.", (), losses)
 
 
 def _summary(job: LiveJob, workers: list[WorkerExplanation]) -> str:

@@ -161,6 +161,7 @@ class WorkerView:
         resident_models: Models that are loaded on it.
         current_attempt: (job id, attempt number) of what it renders now.
         images_per_hour: Its recent rate; 0 before its first image.
+        relative_speed: Its speed over what its chip was learned to do; 1 before its first image.
         last_seen_time: When the farm last heard from it.
     """
 
@@ -171,6 +172,7 @@ class WorkerView:
     resident_models: tuple[str, ...]
     current_attempt: tuple[str, int] | None
     images_per_hour: float
+    relative_speed: float
     last_seen_time: float
 
 
@@ -181,13 +183,13 @@ class FarmView:
     Attributes:
         workers: Those that ever joined since this coordinator started.
         jobs: Those that have not ended: running ones first, then the newest; not all if there are very many.
-        live_count: How many have not ended.
+        live_counts: How many have not ended, by submitter.
         rendering: What each worker that renders is doing, by worker.
     """
 
     workers: tuple[WorkerView, ...]
     jobs: tuple[JobView, ...]
-    live_count: int
+    live_counts: Mapping[str, int]
     rendering: Mapping[str, ProgressView]
 
 

@@ -215,5 +215,10 @@ class Rates:
         known = self.paces.get(worker_id)
         return 0.0 if known is None else round(known.mean / PACE_BUCKET) * PACE_BUCKET
 
+    def relative_speed(self, worker_id: str) -> float:
+        """A worker's speed over that of its like: 1 is as fast, 0.5 takes twice as long; 1 before its first image."""
+        known = self.paces.get(worker_id)
+        return 1.0 if known is None else math.exp(-known.mean)
+
     def _fixed(self, digest: str, unit: ComputeUnit) -> float:
         return self.fixed_steps.get((digest, unit), FIXED_STEPS)

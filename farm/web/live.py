@@ -19,7 +19,7 @@ from farm.coordinator.views import JobView
 from farm.domain import JobState
 from farm.errors import JobNotFoundError
 from farm.web.history import History
-from farm.web.picture import NOTHING, Audience, Picture, changes, paint
+from farm.web.picture import LIVE_JOBS, NOTHING, Audience, Picture, changes, paint
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +27,8 @@ PACE_SECONDS = 0.5
 """The page is told at most so often, however much happens."""
 
 PING_SECONDS = 15.0
-"""A connection on which nothing happens gets a comment, so that neither end takes it for dead."""
+"""A connection on which nothing happens is told that nothing changed, so that neither end takes it for dead."""
 
-LIVE_JOBS = 50
 ENDED_JOBS = 12
 BACKLOG = 8
 """Frames that wait for a slow reader; with more, it gets the whole picture again."""
@@ -126,7 +125,7 @@ class Live:
                     async with asyncio.timeout(PING_SECONDS):
                         frame = await queue.get()
                 except TimeoutError:
-                    frame = b": still here\n\n"
+                    frame = _frame("change", NOTHING, self._coordinator.now())
                 if frame:
                     yield frame
         finally:
@@ -139,7 +138,7 @@ class Live:
         async with self._painting:
             if not self._rooms:
                 return
-            view = await self._coordinator.farm(LIVE_JOBS)
+            view = await self._coordinator.farm(LIVE_JOBS, {who.owner for who in self._rooms if who.owner is not None})
             history = self._history
             named = {job_id for job_id, _ in history.bars} | {job.job_id for job in view.jobs}
             named |= {shot.job_id for shot in (*history.latest.values(), *history.recent)}

@@ -18,6 +18,9 @@ Picture = dict[str, dict[str, Card]]
 
 NOTHING: Picture = {}
 
+LIVE_JOBS = 50
+"""Live jobs that an audience is shown at most; the list of jobs has the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Audience:
@@ -56,7 +59,7 @@ def paint(
         who: The audience.
     """
     seen = {job_id for job_id, submitter in owners.items() if who.sees(submitter)}
-    jobs = [job for job in view.jobs if who.sees(job.submitter)]
+    jobs = [job for job in view.jobs if who.sees(job.submitter)][:LIVE_JOBS]
     newest = max(history.minutes, default=0)
     return {
         "workers": {worker.worker_id: _worker(worker, history) for worker in view.workers},
@@ -76,7 +79,7 @@ def paint(
             if shot.job_id in seen
         },
         "jobs": {job.job_id: _job(job) for job in (*jobs, *ended)},
-        "farm": {"live_jobs": view.live_count if who.sees_all else len(jobs)},
+        "farm": {"live_jobs": sum(count for submitter, count in view.live_counts.items() if who.sees(submitter))},
         "minutes": {
             str(minute): {chip_class.value: count for chip_class, count in counts.items()}
             for minute, counts in history.minutes.items()
@@ -110,6 +113,7 @@ def _worker(worker: WorkerView, history: History) -> Card:
         "reason": worker.reason,
         "since": history.since.get(worker.worker_id),
         "rate": round(worker.images_per_hour, 1),
+        "speed": round(worker.relative_speed, 2),
         "memory": facts.memory_bytes,
         "gpu_cores": facts.gpu_cores,
         "os": facts.os,

@@ -161,7 +161,7 @@ def test_a_worker_tells_what_it_measured_and_leaves_out_what_it_did_not_time() -
     timed = domain.Measurement("sha256:1", unit, 0.4, 0.6, 15.0, 100.0, 2 << 30, 0.01)
     failed = domain.Measurement("sha256:2", unit, failure="the process was ended by signal 6")
     facts = worker_facts().with_measurement(timed).with_measurement(failed)
-    view = WorkerView("w", domain.WorkerState.ACTIVE, "", facts, (), None, 0.0, 0.0)
+    view = WorkerView("w", domain.WorkerState.ACTIVE, "", facts, (), None, 0.0, 1.0, 0.0)
     told = [to_plain(one) for one in codec.encode_worker(view).measurements]
     assert [one["model_digest"] for one in told] == ["sha256:1", "sha256:2"]
     assert told[0]["step_duration"] == "0.400s"

@@ -254,3 +254,10 @@ def test_a_line_says_what_a_worker_renders_or_why_it_does_not() -> None:
     assert worker_row(worker, {})[-1] == "its user is back"
     worker.current_attempt = "jobs/a/attempts/7"
     assert worker_row(worker, {})[-1] == "a, attempt 7; its user is back"
+
+
+def test_a_worker_that_is_slow_for_its_chip_is_said_to_be() -> None:
+    worker = worker_pb2.Worker(name="workers/one", relative_speed=0.55)
+    assert worker_row(worker, {})[-1] == "renders at 55% of its chip's usual speed"
+    worker.relative_speed = 0.95
+    assert worker_row(worker, {})[-1] == "-"

@@ -90,3 +90,13 @@ def test_noise_is_smoothed() -> None:
     chance = random.Random(0)
     seen = [10.0 * math.exp(chance.gauss(0, 0.03)) for _ in range(200)]
     assert learned(seen) == pytest.approx(10.0, rel=0.03)
+
+
+def test_a_machine_that_slows_down_is_known_to_be_slower_than_its_like() -> None:
+    rates, facts = Rates(), worker_facts()
+    for seconds in [1.0] * 20 + [2.0] * 10:
+        for worker_id, factor in (("healthy", 1.0), ("hot", seconds)):
+            rates.learn(worker_id, facts, Sample("sha256:original", CPU, 4, factor))
+    assert rates.relative_speed("healthy") == pytest.approx(1.0, rel=0.1)
+    assert rates.relative_speed("hot") == pytest.approx(0.5, rel=0.1)
+    assert rates.relative_speed("new") == 1.0

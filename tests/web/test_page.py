@@ -193,6 +193,60 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Browser, farm: Run
     page.context.close()
 
 
+CARDS = """async () => {
+    const { attention } = await import("/attention.js");
+    const worker = (state, since, speed, reason = "") => ({ state, since, speed, reason });
+    const job = (name, state, failed, eta) => ({ name, state, failed, eta, created: 0 });
+    const picture = {
+        workers: new Map([
+            ["well", worker("ACTIVE", 0, 0.95)], ["hot", worker("ACTIVE", 0, 0.55)],
+            ["asleep", worker("OFFLINE", 99700, 0.5)], ["put away", worker("OFFLINE", 100, 1)],
+            ["drained", worker("DRAINING", 0, 1, "on request")],
+        ]),
+        jobs: new Map([
+            ["1", job("goes on", "RUNNING", 0, [1, 2, 3])], ["2", job("for GPUs", "PENDING", 0, null)],
+            ["3", job("breaks", "RUNNING", 4, [1, 2, 3])], ["4", job("held", "PAUSED", 0, null)],
+        ]),
+    };
+    const told = [];
+    const panel = attention({ picture, now: () => 100000 }, (id) => told.push(id));
+    document.body.append(panel.element);
+    panel.update();
+    const lines = [...panel.element.querySelectorAll("li:not([hidden])")].map((line) => line.innerText.split("\\n"));
+    panel.element.querySelector("button").click();
+    picture.workers.clear();
+    picture.jobs.clear();
+    panel.update();
+    return [lines, told, panel.element.hidden];
+}"""
+
+
+def test_what_needs_a_look_is_named_and_nothing_is_if_all_is_well(page: Page, farm: RunningFarm) -> None:
+    enter(page, farm)
+    lines, opened, is_hidden = page.evaluate(CARDS)
+    assert [" ".join(filter(None, line)) for line in lines] == [
+        "No Mac that is here renders for GPUs 1 d",
+        "Images failed breaks 4",
+        "Slow hot 55 %",
+        "Silent asleep 5 min",
+    ]
+    assert opened == ["hot"]
+    assert is_hidden
+
+
+def test_a_connection_that_went_silent_is_made_anew(page: Page, farm: RunningFarm) -> None:
+    page.add_init_script(
+        """window.opened = 0;
+        window.EventSource = class extends EventSource { constructor(url) { super(url); window.opened += 1; } };"""
+    )
+    page.clock.install()
+    enter(page, farm)
+    assert page.evaluate("window.opened") == 1
+    page.clock.fast_forward(50_000)  # the farm has told nothing in this time that the page knows of
+    page.wait_for_function("window.opened === 2")
+    expect(page.locator(".live.on")).to_be_visible()
+
+
 def test_the_page_goes_on_by_itself_when_the_farm_was_restarted(browser: Browser, tmp_path: Path) -> None:
     address = free_ray_address()
     page = new_page(browser)

@@ -60,7 +60,7 @@ def test_of_others_jobs_only_admins_learn_that_they_exist(who: Audience, jobs: s
         "w": ProgressView("a", 1, "w", 1, Stage.DENOISE, 2, 4),
         "v": ProgressView("b", 1, "v", 1, Stage.DENOISE, 2, 4),
     }
-    view = FarmView((), (job("a", "anna"), job("b", "ben")), 2, rendering)
+    view = FarmView((), (job("a", "anna"), job("b", "ben")), {"anna": 1, "ben": 1}, rendering)
     picture = paint(view, [], history, {"a": "anna", "b": "ben"}, who)
     assert picture["jobs"].keys() == jobs
     assert {key.partition("/")[0] for key in picture["recent"]} == shown

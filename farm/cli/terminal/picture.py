@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from farm.cli.output import local_time, short_id
 from farm.cli.progress import describe_end_time, describe_rate
-from farm.cli.wording import chip_class_word, worker_state_word
+from farm.cli.wording import chip_class_word, slowness_words, worker_state_word
 from farm.client import AsyncClient, AsyncJob
 from farm.client.shared import KnownJob
 from farm.domain import JobState
@@ -136,7 +136,7 @@ def worker_row(worker: worker_pb2.Worker, jobs: Mapping[str, KnownJob]) -> tuple
         worker.chip,
         chip_class_word(worker),
         describe_rate(worker.images_per_hour),
-        "; ".join(filter(None, [_rendered(worker, jobs), worker.reason])) or "-",
+        "; ".join(filter(None, [_rendered(worker, jobs), worker.reason, slowness_words(worker)])) or "-",
     )
 
 

@@ -1,5 +1,6 @@
 // The farm at a glance: figures, throughput, live jobs, newest images, and every Mac.
 
+import { attention } from "./attention.js";
 import { throughputChart } from "./chart.js";
 import { h, Keyed, setAttribute, setText } from "./dom.js";
 import { count, rate } from "./format.js";
@@ -17,6 +18,7 @@ const RECENT_SHOWN = 18;
 export function farmView({ store, may }) {
   const { picture } = store;
   const figures = tiles();
+  const look = attention(store, (id) => openWorker(store, id, may));
   const chart = throughputChart(store);
   const jobs = h("div", { class: "joblist" });
   const jobCards = new Keyed(jobs, (id) => jobCard(store, id));
@@ -69,6 +71,7 @@ export function farmView({ store, may }) {
   function update(changed) {
     const all = changed === null;
     if (all || changed.workers.size) arrangeWorkers();
+    if (all || changed.workers.size || changed.jobs.size) look.update();
     for (const id of all ? [] : new Set([...changed.workers, ...changed.work, ...changed.shots])) cards.get(id)?.update();
     if (may("ListJobs") && (all || changed.jobs.size)) {
       arrangeJobs();
@@ -84,6 +87,7 @@ export function farmView({ store, may }) {
     { class: "view" },
     h("h1", { class: "hidden" }, "The farm"),
     figures.element,
+    look.element,
     h(
       "div",
       { class: "columns" },
@@ -96,6 +100,7 @@ export function farmView({ store, may }) {
   const tick = () => {
     for (const id of picture.workers.keys()) cards.get(id)?.update();
     chart.update();
+    look.update();
     figures.update(picture, store.now());
   };
   return { element, update, tick, title: "Farm" };

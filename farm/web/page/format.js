@@ -15,19 +15,26 @@ export function duration(seconds) {
   return parts.join(" ") || "0 s";
 }
 
-/** How long ago something was, in one unit. */
-export function ago(then, now) {
-  const seconds = Math.max(0, now - then);
-  const [size, name] = UNITS.find(([unit]) => seconds >= unit) ?? [1, "s"];
-  return seconds < 5 ? "now" : `${Math.floor(seconds / size)} ${name}`;
+/** A duration in its largest unit: 4000 gives "1 h". */
+export function span(seconds) {
+  const whole = Math.max(0, seconds);
+  const [size, name] = UNITS.find(([unit]) => whole >= unit) ?? [1, "s"];
+  return `${Math.floor(whole / size)} ${name}`;
 }
 
+/** How long ago something was. */
+export const ago = (then, now) => (now - then < 5 ? "now" : `${span(now - then)} ago`);
+
 const clockFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const dateFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 export const clock = (seconds) => clockFormat.format(seconds * 1000);
+/** A time of day, with its day if that is not today. */
+export const moment = (seconds, now) => (new Date(seconds * 1000).toDateString() === new Date(now * 1000).toDateString() ? clock(seconds) : dayFormat.format(seconds * 1000));
 export const dateTime = (seconds) => dateFormat.format(seconds * 1000);
 export const count = (number) => number.toLocaleString();
+export const part = (fraction) => `${Math.round(100 * fraction)} %`;
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 export const gigabytes = (bytes) => (bytes ? `${Math.round(bytes / 2 ** 30)} GB` : "");
 

@@ -1,7 +1,7 @@
 // One job: how far it is, when it will end, why it runs where it does, its images.
 
 import { h, Keyed, setAttribute, setText } from "./dom.js";
-import { clock, count, dateTime, duration, plural } from "./format.js";
+import { count, dateTime, duration, moment, plural } from "./format.js";
 import { openImage } from "./image.js";
 import { fromApi, progressWords } from "./jobs.js";
 import { attempt, confirm, notice } from "./notices.js";
@@ -44,6 +44,8 @@ export function jobView({ store, may, argument: id }) {
   const all = h("a", { href: `#/gallery?job=${encodeURIComponent(id)}` }, "All its images");
   const head = h("section", { class: "panel", "data-state": "" }, h("header", {}, title, state), bar, words, interval, reason, actions, facts);
 
+  const when = (seconds) => moment(seconds, store.now());
+
   function show() {
     setText(title, job.name || id);
     setText(state, job.state.toLowerCase());
@@ -51,7 +53,7 @@ export function jobView({ store, may, argument: id }) {
     setAttribute(bar, "value", (job.done + job.failed) / job.images);
     setAttribute(bar, "aria-label", `${job.done} of ${job.images} images`);
     setText(words, progressWords(job, store.now()));
-    setText(interval, job.eta ? `Likely at ${clock(job.eta[1])}, between ${clock(job.eta[0])} and ${clock(job.eta[2])}` : "");
+    setText(interval, job.eta ? `Likely at ${when(job.eta[1])}, between ${when(job.eta[0])} and ${when(job.eta[2])}` : "");
     setText(reason, job.reason);
     const known = [
       ["Model", job.model],
@@ -88,7 +90,7 @@ export function jobView({ store, may, argument: id }) {
       job = live ?? fromApi(await call("JobService/GetJob", { name }));
       show();
       const [explained, part] = await Promise.all([call("JobService/ExplainJob", { name }), gallery({ job: id }, -SHOWN_IMAGES, SHOWN_IMAGES)]);
-      why.replaceChildren(...explanation(explained));
+      why.replaceChildren(...explanation(explained, store.picture.jobs));
       const shown = part.images.filter(Boolean).reverse();
       images.arrange(shown.map((image) => `${image.index}/${image.number}/${image.prompt}`));
       setText(all, part.total > SHOWN_IMAGES ? `All ${count(part.total)} images` : part.total ? "In the gallery" : "");
@@ -133,7 +135,7 @@ export function jobView({ store, may, argument: id }) {
 }
 
 /** Workers by the reason for which the job runs there or not; those that share one are told together. */
-function explanation({ summary, workers, lost_attempts: lost }) {
+function explanation({ summary, workers, lost_attempts: lost }, jobs) {
   const groups = new Map();
   for (const worker of workers) {
     const key = `${worker.reason}/${worker.detail}`;
@@ -148,10 +150,15 @@ function explanation({ summary, workers, lost_attempts: lost }) {
       "ul",
       { class: "reasons" },
       ...sorted.slice(0, 30).map((group) =>
-        h("li", { class: group.runs_here ? "here" : "" }, h("strong", { title: group.names.join(", ") }, group.names.length > 3 ? plural(group.names.length, "Mac") : group.names.join(", ")), " ", group.detail || group.reason.toLowerCase()),
+        h("li", { class: group.runs_here ? "here" : "" }, h("strong", { title: group.names.join(", ") }, group.names.length > 3 ? plural(group.names.length, "Mac") : group.names.join(", ")), " ", ...linked(group.detail || group.reason.toLowerCase(), jobs)),
       ),
     ),
     lost.length > 0 &&
       h("details", {}, h("summary", {}, plural(lost.length, "attempt was", "attempts were") + " lost"), h("ul", { class: "reasons" }, ...lost.map((one) => h("li", {}, h("strong", {}, one.worker.replace("workers/", "")), ` ${one.reason}`)))),
   ].filter(Boolean);
+}
+
+/** A text in which jobs that the page knows are named and linked. */
+function linked(text, jobs) {
+  return text.split(/(?<=\bjob )(\S+?)(?=[\s,;:.]|$)/).map((piece) => (jobs.has(piece) ? h("a", { href: `#/jobs/${piece}` }, jobs.get(piece).name || piece) : piece));
 }

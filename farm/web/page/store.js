@@ -5,6 +5,8 @@
 
 const SECTIONS = ["workers", "work", "shots", "jobs", "farm", "minutes", "bars", "recent"];
 const RETRY_MILLISECONDS = 2000;
+
+/** The farm tells something every 15 seconds, changed or not; a connection without that is dead, whatever the browser thinks. */
 const SILENCE_MILLISECONDS = 45000;
 
 export class Store {
@@ -34,6 +36,7 @@ export class Store {
     this.#source = source;
     source.addEventListener("picture", (event) => this.#take(event, true));
     source.addEventListener("change", (event) => this.#take(event, false));
+    this.#expectMore();
     source.onerror = () => {
       this.#setLive(false);
       // A browser tries again by itself after a broken connection, but never after a refusal.
@@ -74,8 +77,15 @@ export class Store {
     this.#setLive(true);
     if (this.#changed === null) requestAnimationFrame(() => this.#tell());
     this.#changed = changed;
+    this.#expectMore();
+  }
+
+  #expectMore() {
     clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.#setLive(navigator.onLine && this.#source?.readyState === EventSource.OPEN), SILENCE_MILLISECONDS);
+    this.#silence = setTimeout(() => {
+      this.#setLive(false);
+      this.connect();
+    }, SILENCE_MILLISECONDS);
   }
 
   #tell() {

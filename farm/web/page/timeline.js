@@ -7,6 +7,7 @@ import { clock, duration, plural } from "./format.js";
 const RANGES = [["15 min", 900], ["1 h", 3600], ["6 h", 21600]];
 const ROW = 22;
 const HEAD = 22;
+const LABEL = 70;
 const HUES = [225, 160, 30, 280, 340, 190, 95, 55, 255, 10];
 const OTHERS = "others";
 
@@ -52,12 +53,13 @@ export function timelineView({ store }) {
     const isDark = isDarkNow();
     const ink = getComputedStyle(names).color;
     pen.font = "11px system-ui, sans-serif";
-    for (let part = 0; part < 5; part += 1) {
-      const x = (width * part) / 5;
+    const columns = width < LABEL * 5 ? 2 : 5;
+    for (let part = 0; part < columns; part += 1) {
+      const x = (width * part) / columns;
       pen.fillStyle = "#8883";
       pen.fillRect(x, HEAD - 4, 1, height);
       pen.fillStyle = ink;
-      pen.fillText(clock(start + (seconds * part) / 5), x + 4, 13);
+      pen.fillText(clock(start + (seconds * part) / columns), x + 4, 13);
     }
     const place = new Map(rows.map((name, row) => [name, row]));
     shown = [];

@@ -1,7 +1,8 @@
 // All about one Mac, and what may be done with it.
 
+import { slowness } from "./attention.js";
 import { h } from "./dom.js";
-import { ago, dateTime, duration, gigabytes, rate } from "./format.js";
+import { dateTime, duration, gigabytes, rate, span } from "./format.js";
 import { attempt } from "./notices.js";
 import { call, workerTime } from "./server.js";
 import { doing } from "./workercard.js";
@@ -26,9 +27,9 @@ export function openWorker(store, id, may) {
     const facts = [
       ["Chip", [card.chip, card.gpu_cores ? `${card.gpu_cores} GPU cores` : "", gigabytes(card.memory)].filter(Boolean).join(", ")],
       ["Class", card.class],
-      ["State", [card.state.toLowerCase(), card.reason, card.since ? `since ${dateTime(card.since)} (${ago(card.since, store.now())})` : ""].filter(Boolean).join(", ")],
+      ["State", [card.state.toLowerCase(), card.reason, card.since ? `since ${dateTime(card.since)} (${span(store.now() - card.since)})` : ""].filter(Boolean).join(", ")],
       ["Now", doing(store.picture, id).words],
-      ["Rate", rate(card.rate)],
+      ["Rate", [rate(card.rate), slowness(card)].filter(Boolean).join(", ")],
       ["Loaded", card.models.join(", ") || "nothing"],
       ["System", `${card.os}, ${card.runtime} runtime, farm ${card.version}`],
       ["Labels", Object.entries(card.labels).map(([key, value]) => `${key}=${value}`).join(", ")],

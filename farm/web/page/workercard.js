@@ -1,7 +1,8 @@
 // One Mac of the fleet: what it is, what it does, its latest image.
 
+import { slowness } from "./attention.js";
 import { h, setAttribute, setText } from "./dom.js";
-import { ago, rate } from "./format.js";
+import { rate, span } from "./format.js";
 import { thumbnailUrl } from "./server.js";
 
 const STAGES = { compile: "compiling the model", load: "loading the model", encode: "reading the prompt", denoise: "denoising", decode: "decoding", save: "saving" };
@@ -48,9 +49,9 @@ export function workerCard(store, id, open) {
     setText(kind, card.class);
     setAttribute(kind, "data-class", card.class);
     setText(words, now.words);
-    setText(reason, now.words === card.reason ? "" : card.reason);
+    setText(reason, [now.words === card.reason ? "" : card.reason, slowness(card)].filter(Boolean).join("; "));
     setText(pace, card.rate ? rate(card.rate) : "");
-    setText(since, card.since ? `since ${ago(card.since, store.now())}` : "");
+    setText(since, card.since ? `for ${span(store.now() - card.since)}` : "");
     bar.style.transform = `scaleX(${now.part})`;
     const shot = picture.shots.get(id);
     if (shot) setAttribute(image, "src", thumbnailUrl(...shot));
