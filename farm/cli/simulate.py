@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from farm.cli.options import json_option
 from farm.cli.output import console, print_table
@@ -13,6 +14,9 @@ from farm.simulator.drawing import draw
 from farm.simulator.report import Report, summarize
 from farm.simulator.scenario import NO_FAULTS, POLICIES, Faults, Fleet, Workload, parse
 from farm.simulator.simulation import Simulation
+
+_PARTS = 500
+"""In which a run is shown."""
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -53,7 +57,7 @@ def simulate(
         policy=policy,
         keep_spans=plot is not None,
     )
-    simulation.run()
+    _run(simulation)
     report = summarize(simulation)
     if plot is not None:
         _write(plot, draw(simulation))
@@ -63,6 +67,19 @@ def simulate(
     _print(report)
     if plot is not None:
         console().print(f"Drawn to {plot}.")
+
+
+def _run(simulation: Simulation) -> None:
+    """Runs it to its end, with a progress bar."""
+    total = sum(opened.image_count for opened in simulation.arrivals)
+    screen = console(error=True)
+    columns = (TextColumn("Simulating"), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        bar = progress.add_task("", total=total)
+        part = reached = max(1, total // _PARTS)
+        while (done := simulation.run(images=reached).image_count) >= reached:
+            progress.update(bar, completed=done)
+            reached = done + part
 
 
 def _read(path: Path) -> str:

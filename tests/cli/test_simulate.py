@@ -48,3 +48,16 @@ def test_files_that_cannot_be_used_are_told_before_anything_is_simulated(
     assert (code, f"{binary} cannot be read" in err, "That is a bug" in err) == (1, True, False), err
     code, _, err = run("simulate", fleet, workload, "--plot", binary / "run.svg")
     assert (code, "run.svg cannot be written" in err, "That is a bug" in err) == (1, True, False), err
+
+
+def test_on_a_terminal_there_is_a_bar_and_the_figures_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workload = tmp_path / "workload.toml"
+    workload.write_text(WORKLOAD)
+    command = [str(EXAMPLES / "desk.toml"), str(workload), "--faults", str(EXAMPLES / "faults.toml"), "--json"]
+    piped = CliRunner().invoke(simulate, command)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes what it writes to for a terminal
+    shown = CliRunner().invoke(simulate, command)
+    assert (piped.stderr, "Simulating" in shown.stderr, shown.exit_code) == ("", True, 0)
+    assert json.loads(shown.stdout) == json.loads(piped.stdout)
