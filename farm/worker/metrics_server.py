@@ -4,6 +4,7 @@ On loopback anybody on this machine may look. Beyond it there is TLS, with the c
 farm, and a token that the farm's Prometheus shows.
 """
 
+import errno
 import hmac
 import logging
 import ssl
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -44,13 +46,16 @@ class MetricsAccess:
 
 
 @contextmanager
-def serve_metrics(address: str, meters: Meters, access: MetricsAccess | None = None) -> Iterator[int]:
+def serve_metrics(
+    address: str, meters: Meters, access: MetricsAccess | None = None, *, or_any_port: bool = False
+) -> Iterator[int]:
     """Serves /metrics until the context ends, and gives the port.
 
     Args:
         address: Where to listen, "host:port"; port 0 takes any free one.
         meters: What is served.
         access: Needed beyond loopback, and used only there.
+        or_any_port: Whether any free port does if that one is taken.
 
     Raises:
         AddressError: The address cannot be used, or is open to others and there is no certificate.
@@ -66,8 +71,20 @@ def serve_metrics(address: str, meters: Meters, access: MetricsAccess | None = N
     app = meters.wsgi_app()
     if access is not None and not is_local:
         app = _guarded(app, access.token)
+    start = partial(_Server, app=app, context=None if is_local or access is None else _context(access.tls))
     try:
-        server = _Server((host, int(port)), app, None if is_local or access is None else _context(access.tls))
+        try:
+            server = start((host, int(port)))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not or_any_port:
+                raise
+            server = start((host, 0))
+            _log.warning(
+                "metrics.port_taken address=%s instead=%d next='the farm tells Prometheus of it; a firewall must "
+                "let it through'",
+                address,
+                server.server_port,
+            )
     except (OSError, ValueError, OverflowError) as error:
         raise AddressError(
             f"Metrics cannot be served at {address} ({error}). Choose another host:port with --metrics-listen; port 0 "

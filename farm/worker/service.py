@@ -43,7 +43,7 @@ class WorkerSettings:
         security: How Ray's processes know each other.
         prepare: Called with this machine's address before each start of a Ray node, as of `Raylet`.
         metrics_listen: Where to serve metrics, "host:port"; empty for where Ray is reached: on any free port of
-            loopback, or on `METRICS_PORT` of every address.
+            loopback, or on `METRICS_PORT` of every address, and on any free port if that one is taken.
         certificate_expiry: Says when its certificate ends, in seconds since the epoch; 0 if it has none.
     """
 
@@ -82,7 +82,7 @@ def run_worker(settings: WorkerSettings, renderer: Renderer, inbox: Inbox) -> No
         meters = Meters((*BOTH, *WORKER))
         address = settings.metrics_address()
         with (
-            serve_metrics(address, meters, settings.metrics_access()) as port,
+            serve_metrics(address, meters, settings.metrics_access(), or_any_port=not settings.metrics_listen) as port,
             listen(doorstep / "daemon", inbox.put),
         ):
             reached = partial(_reached, address.rpartition(":")[0], port, settings.ray_address)

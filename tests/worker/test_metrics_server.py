@@ -86,6 +86,16 @@ def test_an_address_that_cannot_be_used_is_told_in_words(address: str, meters: M
         pass
 
 
+def test_where_any_port_does_a_taken_one_keeps_nobody_from_looking(meters: Meters) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(AddressError, match="Address already in use"), serve_metrics(address, meters):
+            pass
+        with serve_metrics(address, meters, or_any_port=True) as port:
+            assert port != taken.getsockname()[1]
+            assert scrape(f"http://127.0.0.1:{port}/metrics").value("farm_worker_outbox_reports") == 3
+
+
 def test_many_callers_who_say_nothing_do_not_keep_a_scrape_waiting_for_long(meters: Meters) -> None:
     with serve_metrics("127.0.0.1:0", meters) as port:
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(12)]
