@@ -305,6 +305,8 @@ def _why_not(lock: DeviceLock) -> str:
     try:
         if lock.try_acquire():
             return ""
+    except FileNotFoundError:
+        return f"the folder {lock.path.parent} of the device's lock is not there; make it, or set FARM_LOCKS to another"
     except OSError as error:
         return f"the device's lock {lock.path} cannot be used ({error.strerror}); remove the file and it is made anew"
     holder = lock.holder()

@@ -468,3 +468,15 @@ def test_the_same_models_again_are_no_change() -> None:
         host.offer([model()])
         assert_renders(host, reports, 1)
     assert not any(isinstance(report, FactsReport) for report in reports.seen)
+
+
+def test_a_folder_of_locks_that_is_not_there_is_named_and_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "missing"
+    monkeypatch.setenv("FARM_LOCKS", str(folder))
+    with scripted_host() as (host, reports):
+        assert f"the folder {folder} of the device's lock is not there" in reports.next(DeviceReport).reason
+        folder.mkdir()
+        assert reports.next(DeviceReport).reason == ""
+        assert_renders(host, reports, 1)
