@@ -111,7 +111,8 @@ def verify(model: str, load: bool, as_json: bool) -> None:
         print_json({"name": name, "files_checked": verdict.checked, "packages_loaded": loaded, "problems": problems})
     else:
         compared = f"{verdict.checked} files compared" if verdict.checked else "no record of its files to compare with"
-        click.echo(f"{verdict.model.name}: {compared}, {loaded} packages loaded, {len(problems) or 'no'} problems")
+        counted = "1 problem" if len(problems) == 1 else f"{len(problems) or 'no'} problems"
+        click.echo(f"{verdict.model.name}: {compared}, {loaded} packages loaded, {counted}")
         for problem in problems:
             click.echo(f"  {problem}")
     sys.exit(1 if problems else 0)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from farm.access.tokens import Role
 from farm.cli.local_fleet import free_ray_address
@@ -103,6 +103,28 @@ def test_what_is_wrong_with_a_batch_is_said_where_it_was_written(browser: Browse
     page.get_by_label("Width").fill("4096")
     page.get_by_role("button", name="What would it take?").click()
     expect(page.get_by_role("alert")).to_contain_text("width")
+    page.context.close()
+
+
+def test_a_batch_whose_answer_was_lost_is_one_job_when_it_is_submitted_again(
+    browser: Browser, farm: RunningFarm
+) -> None:
+    def lose_the_answer(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page = new_page(browser)  # what was aborted is a complaint of the browser's
+    enter(page, farm)
+    page.route("**/SubmitJob", lose_the_answer, times=1)
+    visit(page, "New batch")
+    page.get_by_label("Prompts").fill("a red ring")
+    page.get_by_label("Name").fill("only once")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("heading", name="only once")).to_be_visible()
+    visit(page, "Jobs")
+    expect(page.locator(".job", has_text="only once")).to_have_count(1)
     page.context.close()
 
 

@@ -45,7 +45,7 @@ function show() {
   if (path === "#main" && view) return; // the link that skips to the content
   view?.close?.();
   const [pattern, make] = VIEWS.find(([candidate]) => candidate.test(path));
-  const argument = decodeURIComponent(path.match(pattern)[1] ?? "");
+  const [, argument = ""] = path.match(pattern);
   view = make({ store, may, me, argument, query: new URLSearchParams(query) });
   document.getElementById("main").replaceChildren(view.element);
   view.update?.(null);

@@ -46,6 +46,14 @@ export function newView() {
     return { spec: { display_name: title.value || lines[0]?.slice(0, 60) || "", model: model.value, defaults, entry_count: entries.length }, entries };
   }
 
+  // The same batch sent again, because its answer never came, is the same job.
+  let sent = { content: "", id: "" };
+  function requestId(wanted) {
+    const content = JSON.stringify(wanted);
+    if (content !== sent.content) sent = { content, id: crypto.randomUUID() };
+    return sent.id;
+  }
+
   async function send(validateOnly) {
     setText(error, "");
     const wanted = submission();
@@ -55,7 +63,7 @@ export function newView() {
       return null;
     }
     try {
-      return await call("JobService/SubmitJob", { ...wanted, validate_only: validateOnly });
+      return await call("JobService/SubmitJob", { ...wanted, ...(validateOnly ? { validate_only: true } : { request_id: requestId(wanted) }) });
     } catch (refusal) {
       setText(error, refusal.message);
       return null;
