@@ -13,7 +13,7 @@ from farm.access.entrance import Entrance
 from farm.api.requests import SUBMITTER_METADATA, Outgoing
 from farm.api.status import from_call
 from farm.channel import open_async_channel, open_channel
-from farm.errors import FarmError, SubmissionUnderWayError, UnreachableError
+from farm.errors import FarmError, SubmissionUnderWayError, UnauthenticatedError, UnreachableError
 from farm.v1 import (
     access_service_pb2_grpc,
     job_pb2,
@@ -70,6 +70,7 @@ class Connection:
 
     def __init__(self, entrance: Entrance, patience_seconds: float) -> None:
         self.address = entrance.address
+        self._entrance = entrance
         self._patience_seconds = patience_seconds
         self._channel = open_channel(entrance)
         self.jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
@@ -106,6 +107,7 @@ class Connection:
                 started.wait()
                 call.cancel()
 
+        explain = _explainer(self._entrance)
         call = self.jobs.SubmitJob.future(guarded(), metadata=_submitter())
         started.set()
         try:
@@ -113,16 +115,17 @@ class Connection:
         except grpc.FutureCancelledError:  # only `guarded` cancels while this waits
             raise failures[0] from None
         except grpc.RpcError as error:
-            raise failures[0] if failures else from_call(error, self.address) from None
+            raise failures[0] if failures else explain(error) from None
         finally:
             call.cancel()
 
     def call(self, method: Callable[..., M], request: object) -> M:
         """Makes a call that has one answer."""
+        explain = _explainer(self._entrance)
         try:
             return method(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
-            raise from_call(error, self.address) from None
+            raise explain(error) from None
 
     def pages(self, method: Callable[..., M], request: Any) -> Iterator[M]:
         """Every page of a list."""
@@ -137,12 +140,13 @@ class Connection:
         """Reads a stream, and opens it again where it breaks: `open_stream` knows from where to go on."""
         patience = Patience(self._patience_seconds)
         while True:
+            explain = _explainer(self._entrance)
             try:
                 for message in open_stream():
                     patience.note_progress()
                     yield message
             except grpc.RpcError as error:
-                time.sleep(patience.pause(from_call(error, self.address)))
+                time.sleep(patience.pause(explain(error)))
             else:
                 return
 
@@ -152,6 +156,7 @@ class AsyncConnection:
 
     def __init__(self, entrance: Entrance, patience_seconds: float) -> None:
         self.address = entrance.address
+        self._entrance = entrance
         self._patience_seconds = patience_seconds
         self._channel = open_async_channel(entrance)
         self.jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
@@ -186,11 +191,12 @@ class AsyncConnection:
                 failures.append(error)
                 raise  # gRPC cancels the call
 
+        explain = _explainer(self._entrance)
         call = self.jobs.SubmitJob(guarded(), metadata=_submitter())
         try:
             return await call
         except grpc.RpcError as error:
-            raise failures[0] if failures else from_call(error, self.address) from None
+            raise failures[0] if failures else explain(error) from None
         except asyncio.CancelledError:
             if failures:
                 raise failures[0] from None
@@ -200,10 +206,11 @@ class AsyncConnection:
 
     async def call(self, method: Callable[..., Awaitable[M]], request: object) -> M:
         """Makes a call that has one answer."""
+        explain = _explainer(self._entrance)
         try:
             return await method(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
-            raise from_call(error, self.address) from None
+            raise explain(error) from None
 
     async def pages(self, method: Callable[..., Awaitable[M]], request: Any) -> AsyncGenerator[M, None]:
         """Every page of a list."""
@@ -218,17 +225,37 @@ class AsyncConnection:
         """Reads a stream, and opens it again where it breaks: `open_stream` knows from where to go on."""
         patience = Patience(self._patience_seconds)
         while True:
+            explain = _explainer(self._entrance)
             stream = open_stream()
             try:
                 async for message in stream:
                     patience.note_progress()
                     yield message
             except grpc.RpcError as error:
-                await asyncio.sleep(patience.pause(from_call(error, self.address)))
+                await asyncio.sleep(patience.pause(explain(error)))
             else:
                 return
             finally:
                 stream.cancel()
+
+
+def _explainer(entrance: Entrance) -> Callable[[grpc.RpcError], FarmError]:
+    """What tells why a call failed that is made now.
+
+    A farm renews the token of its own machine when it is started: who called with the one before was cut off by a
+    restart, and not refused.
+    """
+    token = entrance.token()
+
+    def explain(error: grpc.RpcError) -> FarmError:
+        failure = from_call(error, entrance.address)
+        if isinstance(failure, UnauthenticatedError) and entrance.token() != token:
+            return UnreachableError(
+                f"The farm at {entrance.address} was restarted while it was asked. Try again.", address=entrance.address
+            )
+        return failure
+
+    return explain
 
 
 def _submitter() -> tuple[tuple[str, str]]:

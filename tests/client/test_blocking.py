@@ -7,14 +7,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from farm import Client
+from farm.access.entrance import find_entrance
 from farm.client.shared import PATIENCE_SECONDS
+from farm.connection import Connection
 from farm.domain import ChipClass, ImageSpec, ImageState, JobState, Pin
 from farm.errors import (
     AddressError,
@@ -27,6 +30,7 @@ from farm.errors import (
     UnreachableError,
     WrongStateError,
 )
+from farm.v1 import job_service_pb2
 from tests.client.batches import InterruptedBatch, farm_that_restarts
 from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
@@ -277,7 +281,7 @@ def test_a_submission_that_a_restart_cuts_off_is_sent_again_if_its_entries_can_b
         batch = InterruptedBatch(restart)
         if repeatable:
             assert client.submit(batch).message.image_count == 3000
-            assert batch.times_read == 2
+            assert batch.times_read >= 2
         else:
             with pytest.raises(UnreachableError, match=r'only once\. Submit it again .* request_id="once"'):
                 client.submit(iter(batch), request_id="once")
@@ -314,6 +318,16 @@ def test_a_farm_that_is_not_there_is_told_at_once_with_what_to_do(tmp_path: Path
             with pytest.raises(UnreachableError, match=re.escape("nobody.sock. Start one on this machine with `farm")):
                 call()
         assert time.monotonic() - began < PATIENCE_SECONDS / 2
+
+
+def test_a_call_that_a_restart_of_the_farm_overtook_was_cut_off_and_not_refused(farm: RunningFarm) -> None:
+    """The farm's own user has another token after each restart."""
+    entrance = find_entrance(farm.address)
+    tokens = iter(["the one of before"] * 2)
+    with closing(Connection(replace(entrance, token=lambda: next(tokens, entrance.token())), 0.0)) as connection:
+        with pytest.raises(UnreachableError, match="was restarted while it was asked"):
+            connection.call(connection.jobs.ListJobs, job_service_pb2.ListJobsRequest())
+        connection.call(connection.jobs.ListJobs, job_service_pb2.ListJobsRequest())
 
 
 def test_a_watch_gives_up_when_the_farm_stays_away(tmp_path: Path) -> None:
