@@ -24,6 +24,7 @@ from farm.domain import JobState
 from farm.errors import FarmError, UnauthenticatedError
 from farm.v1 import job_pb2, worker_pb2
 from tests.cli.conftest import runner
+from tests.cli.processes import eventually
 from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
 
@@ -120,8 +121,8 @@ async def test_a_question_that_is_denied_changes_nothing(slow_farm: RunningFarm,
     async with screen_of(slow_farm.address) as pilot:
         await answer(pilot, "c", "n")
         await answer(pilot, "d", "escape")
+    assert eventually(lambda: job.refresh().state is JobState.RUNNING)
     with Client(slow_farm.address) as client:
-        assert job.refresh().state is JobState.RUNNING
         assert next(client.workers()).state == worker_pb2.WORKER_STATE_ACTIVE
 
 

@@ -13,6 +13,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from dashboards.board import Board, Panel, Query, Unit
 from dashboards.grafana import BOARDS, EVERYTHING, to_json
 from farm.metrics import BOTH, COORDINATOR, WORKER
+from tests.cli.processes import eventually
 from tests.dashboards.watched_farm import WATTS, Watched, needs_prometheus, watched_farm
 from tests.patience import PATIENCE
 
@@ -85,8 +86,10 @@ def test_what_a_viewer_can_choose_is_there(watched: Watched) -> None:
 
 @needs_prometheus
 def test_prometheus_finds_the_worker_by_itself_and_no_alert_fires_on_a_farm_that_is_well(watched: Watched) -> None:
-    up = {(labels["job"], labels.get("worker", "")): value for labels, value in watched.ask("up")}
-    assert up == {("farm-coordinator", ""): 1, ("farm-worker", "local"): 1}
+    def up() -> dict[tuple[str, str], float]:
+        return {(labels["job"], labels.get("worker", "")): value for labels, value in watched.ask("up")}
+
+    assert eventually(lambda: up() == {("farm-coordinator", ""): 1, ("farm-worker", "local"): 1}), up()
     fired = {labels["alertname"] for labels, _ in watched.ask('ALERTS{alertstate="firing"}')}
     assert fired <= {"FarmImagesGivenUp", "FarmDiskLow"}  # an image was made to fail; the disk is this machine's
 

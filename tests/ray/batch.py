@@ -14,6 +14,9 @@ from tests.audit.check import Finding, audit
 from tests.cli.processes import eventually
 from tests.ray.fleet import PATIENCE, committed
 
+SILENCE = "not heard of"
+"""In the reason of each attempt that was lost because a lease ended."""
+
 
 class Farm(Protocol):
     """What renders a batch: a fleet."""
@@ -114,6 +117,14 @@ class Batch:
     def log(self) -> str:
         """What the coordinator has logged since the batch began."""
         return self._fleet.log("coordinator")[self._log_before :]
+
+    def lost_but_for(self, *reasons: str) -> list[str]:
+        """The story of each attempt that was lost for another reason.
+
+        Silence counts for nothing here: a machine that is busy with other tests may take longer than a lease to start
+        a process, or to let one speak.
+        """
+        return [line for line in self.lost_attempts() if not any(reason in line for reason in (SILENCE, *reasons))]
 
     def lost_attempts(self) -> list[str]:
         """The story of each attempt that was lost, as the coordinator's log has it."""

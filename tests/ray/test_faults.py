@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.cli.processes import eventually
-from tests.ray.batch import Batch
+from tests.ray.batch import SILENCE, Batch
 from tests.ray.fleet import PATIENCE, SECONDS_PER_IMAGE, Fleet, kill, kill_tree, running_fleet
 
 BEYOND_A_LEASE = 8.0
-WITHIN_A_LEASE = 20.0
+WITHIN_A_LEASE = 45.0
 """On a machine that is busy with other tests; much less than workers have to come back to a new driver."""
 
 pytestmark = pytest.mark.timeout(400)
@@ -39,13 +39,13 @@ def batch(fleet: Fleet, tmp_path: Path) -> Batch:
 def test_a_bridge_that_is_killed_costs_nothing(fleet: Fleet, batch: Batch) -> None:
     kill(fleet.part(fleet.workers["one"], r"ray::Bridge"))
     batch.finish()
-    assert batch.lost_attempts() == []
+    assert batch.lost_but_for() == []
 
 
 def test_a_ray_node_that_is_killed_costs_nothing(fleet: Fleet, batch: Batch) -> None:
     kill(fleet.part(fleet.workers["one"], r"raylet/raylet "))
     batch.finish()
-    assert batch.lost_attempts() == []
+    assert batch.lost_but_for() == []
     assert eventually(lambda: fleet.log("one").count("raylet.up") >= 2, PATIENCE), fleet.log("one")
 
 
@@ -53,14 +53,14 @@ def test_a_driver_that_is_killed_costs_nothing(fleet: Fleet, batch: Batch) -> No
     kill(fleet.part(fleet.coordinator, r"ray_driver"))
     batch.finish()
     # What was on its way to a worker at that moment is lost, and nothing of it was rendered.
-    assert [loss for loss in batch.lost_attempts() if "came back without it" not in loss] == []
+    assert batch.lost_but_for("came back without it") == []
     assert "driver_lost how='was ended by signal 9 (Killed" in batch.log()
 
 
 def test_a_head_that_is_killed_costs_nothing_but_time(fleet: Fleet, batch: Batch) -> None:
     kill(fleet.part(fleet.coordinator, r"gcs_server "))
     batch.finish()
-    assert batch.lost_attempts() == []
+    assert batch.lost_but_for() == []
     assert "ray_engine.head_lost" in batch.log()
 
 
@@ -72,10 +72,8 @@ def test_a_coordinator_that_is_killed_costs_nothing_but_time(fleet: Fleet, batch
     fleet.start_coordinator()
     batch.finish()
     assert before.items() <= batch.committed().items()
-    # What was written down and not yet sent when it died is placed again; so is what a worker holds that takes long to
-    # come back, which one on a machine that is busy with other tests may.
-    reasons = ("came back without it", "not heard of")
-    assert all(any(reason in line for reason in reasons) for line in batch.lost_attempts()), batch.log()
+    # What was written down and not yet sent when it died is placed again.
+    assert batch.lost_but_for("came back without it") == []
 
 
 def test_a_worker_that_is_killed_loses_its_images_to_others_at_once_and_comes_back(fleet: Fleet, batch: Batch) -> None:
@@ -93,7 +91,7 @@ def test_a_mac_that_dies_as_a_whole_loses_its_images_to_others_within_a_lease(fl
     fleet.workers["one"].wait()
     assert eventually(batch.lost_attempts, WITHIN_A_LEASE), "its images were not given to others"
     batch.finish()
-    assert all("not heard of" in line or "its daemon ended" in line for line in batch.lost_attempts()), batch.log()
+    assert batch.lost_but_for("its daemon ended") == []
     fleet.start_worker("one")
 
 
@@ -105,7 +103,7 @@ def test_a_worker_that_is_stopped_beyond_its_lease_and_woken_delivers_late_and_i
     assert eventually(lambda: fleet.active() == {"two"}, PATIENCE)
     os.kill(fleet.workers["one"].pid, signal.SIGCONT)
     batch.finish()
-    assert any("not heard of" in line for line in batch.lost_attempts()), batch.log()
+    assert any(SILENCE in line for line in batch.lost_attempts()), batch.log()
     fleet.wait_until_whole()
     assert eventually(lambda: not list((fleet.folder("one") / "outbox").iterdir())), "the outbox is not empty"
 

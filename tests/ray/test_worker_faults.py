@@ -87,7 +87,7 @@ def test_a_worker_that_is_drained_finishes_what_it_has_and_takes_nothing_new(
         batch.finish()
     finally:
         assert client.undrain("one").state == worker_pb2.WORKER_STATE_ACTIVE
-    assert batch.lost_attempts() == []
+    assert batch.lost_but_for() == []
 
 
 def test_a_worker_that_is_drained_at_once_gives_back_what_it_has(fleet: Fleet, client: Client, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_disk_that_is_full_costs_a_worker_nothing_as_long_as_its_images_are_ta
         batch = Batch(fleet, tmp_path, pin=NULL)
         batch.finish()
     assert "outbox.not_written reason='No space left on device'" in fleet.log("two")
-    assert batch.lost_attempts() == []
+    assert batch.lost_but_for() == []
 
 
 def test_what_a_worker_finished_alone_is_delivered_even_if_coordinator_and_worker_are_both_killed(
