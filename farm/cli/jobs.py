@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -62,18 +62,36 @@ def _act(verb: str, action: Callable[[Job], object], summary: str) -> click.Comm
     @farm_options
     @json_option
     def command(job_names: tuple[str, ...], door: Door, as_json: bool) -> None:
-        acted = []
-        with door.connect() as client:
-            for name in job_names:
-                job = client.job(name)
-                action(job)
-                acted.append(job)
-                if not as_json:
-                    click.echo(f"{job.name}: {'deleted' if verb == 'delete' else state_word(job)}")
-        if as_json:
-            print_json([job.message for job in acted])
+        _to_each(door, job_names, action, "deleted" if verb == "delete" else "", as_json=as_json)
 
     return command
+
+
+def _to_each(door: Door, names: Iterable[str], action: Callable[[Job], object], word: str, *, as_json: bool) -> None:
+    """Does one thing to each job and says what each is then: `word`, or else its state."""
+    acted = []
+    with door.connect() as client:
+        for name in names:
+            job = client.job(name)
+            action(job)
+            acted.append(job)
+            if not as_json:
+                click.echo(f"{job.name}: {word or state_word(job)}")
+    if as_json:
+        print_json([job.message for job in acted])
+
+
+@click.command(epilog="Example: farm prioritize JOB --to 10")
+@click.argument("job_names", metavar="JOB...", nargs=-1, required=True)
+@click.option("--to", "priority", type=int, required=True, help="The new priority, -100 to 100; 0 is the usual one.")
+@farm_options
+@json_option
+def prioritize(job_names: tuple[str, ...], priority: int, door: Door, as_json: bool) -> None:
+    """Change the priority of jobs that have not ended: the larger runs first.
+
+    What is being rendered goes on. A job gains a point a minute while nothing of it is started, so none waits for ever.
+    """
+    _to_each(door, job_names, lambda job: job.set_priority(priority), f"priority {priority}", as_json=as_json)
 
 
 cancel = _act("cancel", Job.cancel, "Stop jobs: running images stop within a step; what is rendered remains.")

@@ -27,6 +27,7 @@ COMMANDS = {
     "cancel": ("farm.cli.jobs:cancel", "Stop jobs; what is rendered remains."),
     "pause": ("farm.cli.jobs:pause", "Start nothing new of jobs."),
     "resume": ("farm.cli.jobs:resume", "Go on with paused jobs."),
+    "prioritize": ("farm.cli.jobs:prioritize", "Have jobs run before others, or after them."),
     "retry": ("farm.cli.jobs:retry", "Render again what failed or was cancelled."),
     "delete": ("farm.cli.jobs:delete", "Delete jobs that have ended, with their images."),
     "workers": ("farm.cli.workers:workers", "List the machines that render, or invite one."),

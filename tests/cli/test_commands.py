@@ -185,6 +185,20 @@ def test_a_damaged_image_is_named_and_everything_else_is_fetched(
     assert (tmp_path / "out" / "contact-sheet.png").exists()
 
 
+def test_the_priority_of_jobs_is_changed_until_they_end(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_farm(tmp_path / "state", seconds_per_image=30) as slow:
+        monkeypatch.setenv("FARM_ADDRESS", slow.address)
+        name = json.loads(run("submit", "-p", "a", "--json")[1])["name"]
+        assert run("prioritize", name, "--to", "-5")[:2] == (0, f"{name}: priority -5\n")
+        assert json.loads(run("prioritize", name, "--to", "7", "--json")[1])[0]["priority"] == 7
+        assert "must be from -100 to 100" in run("prioritize", name, "--to", "101")[2]
+        run("cancel", name)
+        run("watch", name)
+        assert "cannot be done to it any more" in run("prioritize", name, "--to", "1")[2]
+
+
 def test_a_job_without_an_image_is_pulled_without_a_word_of_a_contact_sheet(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
