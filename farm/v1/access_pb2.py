@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x66\x61rm/v1/access.proto\x12\x07\x66\x61rm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x02\n\x05Token\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1b\n\x04role\x18\x02 \x01(\x0e\x32\r.farm.v1.Role\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"5\n\x08Versions\x12\x0c\n\x04\x66\x61rm\x18\x01 \x01(\t\x12\x0b\n\x03ray\x18\x02 \x01(\t\x12\x0e\n\x06python\x18\x03 \x01(\t*]\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SUBMIT\x10\x01\x12\x0f\n\x0bROLE_WORKER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x12\r\n\tROLE_JOIN\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x66\x61rm/v1/access.proto\x12\x07\x66\x61rm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x02\n\x05Token\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1b\n\x04role\x18\x02 \x01(\x0e\x32\r.farm.v1.Role\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x08Versions\x12\x0c\n\x04\x66\x61rm\x18\x01 \x01(\t\x12\x0b\n\x03ray\x18\x02 \x01(\t\x12\x0e\n\x06python\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t*]\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SUBMIT\x10\x01\x12\x0f\n\x0bROLE_WORKER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x12\r\n\tROLE_JOIN\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'farm.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=394
-  _globals['_ROLE']._serialized_end=487
+  _globals['_ROLE']._serialized_start=410
+  _globals['_ROLE']._serialized_end=503
   _globals['_TOKEN']._serialized_start=67
   _globals['_TOKEN']._serialized_end=337
   _globals['_VERSIONS']._serialized_start=339
-  _globals['_VERSIONS']._serialized_end=392
+  _globals['_VERSIONS']._serialized_end=408
 # @@protoc_insertion_point(module_scope)

@@ -108,22 +108,26 @@ class Versions(_message.Message):
     FARM_FIELD_NUMBER: _builtins.int
     RAY_FIELD_NUMBER: _builtins.int
     PYTHON_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     farm: _builtins.str
     """Of the farm: "0.1.0"."""
     ray: _builtins.str
     """Of Ray: "2.60.0"."""
     python: _builtins.str
     """Of Python. Major and minor number must be the same: "3.12.4"."""
+    source: _builtins.str
+    """SHA-256 of the farm's source files, in hexadecimal: tells checkouts of one version apart."""
     def __init__(
         self,
         *,
         farm: _builtins.str = ...,
         ray: _builtins.str = ...,
         python: _builtins.str = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["farm", b"farm", "python", b"python", "ray", b"ray"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["farm", b"farm", "python", b"python", "ray", b"ray", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
