@@ -93,7 +93,7 @@ class AccessService(access_service_pb2_grpc.AccessServiceServicer):
             worker_id=_name(codec.resource_id(request.worker, "workers", "worker"), "worker"),
             request_pem=request.csr,
             hosts=request.hosts,
-            versions=Versions(versions.farm, versions.ray, versions.python),
+            versions=Versions(versions.farm, versions.ray, versions.python, versions.source),
         )
         ray = self._ray_access()
         async with self._enrolling:

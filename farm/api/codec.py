@@ -6,6 +6,7 @@ makes sense is not decided here: `farm.coordinator.admission` does, for every do
 
 import enum
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, Protocol, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -376,4 +377,4 @@ def encode_token(token: Token) -> access_pb2.Token:
 
 def encode_versions(versions: Versions) -> access_pb2.Versions:
     """What a machine runs."""
-    return access_pb2.Versions(farm=versions.farm, ray=versions.ray, python=versions.python)
+    return access_pb2.Versions(**asdict(versions))

@@ -215,7 +215,7 @@ def test_a_farm_that_does_not_answer_is_told(farm: Farm, run: Run) -> None:
 def test_a_machine_that_runs_something_else_is_told_what_to_install(
     farm: Farm, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("farm.cli.joining.own_versions", lambda: Versions("0.0.1", "2.1.0", "3.99.1"))
+    monkeypatch.setattr("farm.cli.joining.own_versions", lambda: Versions("0.0.1", "2.1.0", "3.99.1", ""))
     code, _, err = run("worker", "join", farm.invite(), "--folder", farm.folder / "old")
     assert code == 1
     assert "pip install" in err
