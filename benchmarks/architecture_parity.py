@@ -92,7 +92,8 @@ def table(rows: list[tuple[str, str, str, Comparison]]) -> str:
         cells = []
         for name in ARCHITECTURES:
             figures = [_figure(found.get((name, sampler, precision))) for precision in FORMS]
-            cells.append(" / ".join(figures) if any(figures) else "")
+            drawn = found.get((name, sampler, "float32"))
+            cells.append(f"{' / '.join(figures)} ({drawn.contrast:.2f})" if drawn else "")
         lines.append(f"| {sampler} | {' | '.join(cells)} |")
     least = min(comparison.contrast for comparison in found.values())
     return _PREFACE + "\n".join(lines) + f"\n\nThe reference with the least contrast has {least:.2f}.\n"
@@ -109,11 +110,12 @@ _PREFACE = f"""
 
 Small models of each architecture with random weights, made by diffusers and transformers, converted, and rendered by
 the portable runtime beside diffusers' own pipeline in torch float32, on the same seed. In each cell the PSNR of the
-pixels in dB, with float32 packages of the ORIGINAL form / with float16 packages of the SPLIT_EINSUM form; "equal" where
-every pixel is. Goals are 40 and 30 dB, with references whose pixels vary by {CONTRAST} at least (standard deviation,
-from 0 to 1). Empty cells: that sampler is not used with that model, or diffusers' own differs from the paper's there.
-The latter are two: its PNDM averages v's of unlike noise levels; and begun in the middle of its schedule, as for images
-that start from a picture, it begins a step early and tells the network steps other than those of its latents. Begun so,
-its LMS weighs slopes that it does not have; here it is mended to weigh those that it has (unmended: 22 to 30 dB).
+pixels in dB, with float32 packages of the ORIGINAL form / with float16 packages of the SPLIT_EINSUM form ("equal" where
+every pixel is), and in brackets the standard deviation of the reference's pixels, from 0 to 1. Goals are 40 and 30 dB,
+with references that vary by {CONTRAST} at least. Empty cells: that sampler is not used with that model, or diffusers'
+own differs from the paper's there. The latter are two: its PNDM averages v's of unlike noise levels; and begun in the
+middle of its schedule, as for images that start from a picture, it begins a step early and tells the network steps
+other than those of its latents. Begun so, its LMS weighs slopes that it does not have; here it is mended to weigh those
+that it has (unmended: 22 to 30 dB).
 
 """

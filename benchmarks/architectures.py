@@ -28,6 +28,9 @@ PROMPT = "a large yellow star on a blue background"
 SOLVERS = tuple(REFERENCES)
 """Every sampler that diffusers has a reference for."""
 
+USUAL = tuple(name for name in SOLVERS if name != "tcd")
+"""Those for models that are no consistency models; lcm is tried with these nevertheless."""
+
 FIRST_ORDER = ("euler", "euler-ancestral", "ddim")
 """Those that keep nothing from one step to the next, so that a second pipeline can go on where a first one stopped."""
 
@@ -63,7 +66,7 @@ class Architecture:
     index: Settings = field(default_factory=dict)
     refined_by: str = ""
     spec: Settings = field(default_factory=dict)
-    samplers: Sequence[str] = SOLVERS
+    samplers: Sequence[str] = USUAL
     config: Settings = field(default_factory=dict)
 
 
@@ -122,7 +125,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         unet=_SD2,
         scheduler=("DDIMScheduler", _DDIM | {"prediction_type": "v_prediction"}),
         pad_token="!",
-        samplers=[name for name in SOLVERS if name != "pndm"],  # diffusers' own averages v's of unlike noise levels
+        samplers=[name for name in USUAL if name != "pndm"],  # diffusers' own averages v's of unlike noise levels
     ),
     "SDXL base": Architecture(
         pipeline="StableDiffusionXLPipeline",
@@ -140,7 +143,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         scheduler=("EulerDiscreteScheduler", {"timestep_spacing": "leading", "steps_offset": 1}),
         index={"force_zeros_for_empty_prompt": False, "requires_aesthetics_score": True},
         spec={"strength": 0.5},
-        samplers=[name for name in SOLVERS if name != "pndm"],  # diffusers' own goes wrong from a picture
+        samplers=[name for name in USUAL if name != "pndm"],  # diffusers' own goes wrong from a picture
     ),
     "SDXL base with refiner": Architecture(
         pipeline="StableDiffusionXLPipeline",

@@ -190,7 +190,12 @@ def _give_contrast(pipeline: Any) -> None:
 
 
 def convert(
-    architecture: Architecture, folder: Path, attention: AttentionVariant, precision: str, refiner: Path | None = None
+    architecture: Architecture,
+    folder: Path,
+    attention: AttentionVariant,
+    precision: str,
+    refiner: Path | None = None,
+    palette_bits: int | None = None,
 ) -> ModelVariant:
     """Makes a small checkpoint, converts it and gives what the catalogue finds.
 
@@ -200,10 +205,12 @@ def convert(
         attention: Form to convert it to.
         precision: "float16" or "float32".
         refiner: Checkpoint of its refiner, if it has one.
+        palette_bits: Bits of a weight, if they are to be in palettes.
     """
     loaded = load_folder(make_checkpoint(architecture, folder / "checkpoint"), refiner=refiner)
     loaded = dataclasses.replace(loaded, config=dataclasses.replace(loaded.config, **architecture.config))
     size = (SPEC.width, SPEC.height)
-    convert_model(loaded, folder / "models" / "small", Form((attention,), precision, size), Manifest())
+    form = Form((attention,), precision, size, palette_bits=palette_bits)
+    convert_model(loaded, folder / "models" / "small", form, Manifest())
     (model,) = Catalogue([folder / "models"], folder / "facts.json").models()
     return model.variants[0]

@@ -99,6 +99,18 @@ def test_every_model_draws_what_its_reference_draws_in_both_precisions(name: str
     check(name, attention, "float16", FLOAT16_GOAL)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("bits", "goal"), [(8, 40.0), (6, 30.0), (4, 20.0)])
+def test_a_model_with_its_weights_in_palettes_draws_nearly_the_same(bits: int, goal: float, tmp_path: Path) -> None:
+    architecture = ARCHITECTURES["SD 1.x"]
+    variant = convert(architecture, tmp_path, AttentionVariant.ORIGINAL, "float16", palette_bits=bits)
+    models = Pair(variant, Reference(architecture, tmp_path / "checkpoint"))
+    spec = spec_for(architecture)
+
+    assert variant.precision == f"palettized-{bits}"
+    assert psnr(models.found(spec), models.wanted(spec)) >= goal
+
+
 def test_an_image_starts_from_a_picture_as_in_diffusers() -> None:
     models = quick("SDXS-512")
     spec = dataclasses.replace(spec_for(ARCHITECTURES["SDXS-512"]), steps=4, init_image=init_image(), strength=0.6)
