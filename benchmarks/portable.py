@@ -119,6 +119,7 @@ def exported(unet: Any, feeds: Feeds, path: Path) -> Predict:
     torch.onnx.export(unet, example, path, input_names=list(feeds), output_names=["noise_pred"], dynamo=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the portable runtime has it
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, feeds)[0]
