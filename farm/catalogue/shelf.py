@@ -194,10 +194,10 @@ class Shelf:
         for path, digest in inventory.files.items():
             file = folder / path
             if not file.is_file():
-                problems.append(f"{path} is missing; fetch the model again")
+                problems.append(f"{path} is missing; remove the model and fetch it again")
                 continue
             if sha256(file) != digest:
-                problems.append(f"{path} is not what it was when it came; fetch the model again")
+                problems.append(f"{path} is not what it was when it came; remove the model and fetch it again")
             on_bytes(file.stat().st_size)
         problems += [
             f"{path} was not there when the model came" for path in files_of(folder) if path not in inventory.files
