@@ -256,6 +256,20 @@ def test_what_needs_a_look_is_named_and_nothing_is_if_all_is_well(page: Page, fa
     assert is_hidden
 
 
+def test_a_reason_that_names_a_job_links_to_it(page: Page, farm: RunningFarm) -> None:
+    enter(page, farm)
+    pieces = page.evaluate(
+        """async () => {
+            const { linked } = await import("/job.js");
+            const text = "could render it, but job 2026-a1 comes first; job 2026-b2, too";
+            const known = new Map([["2026-a1", { name: "<night> shift" }]]);
+            return linked(text, known).map((piece) => piece.outerHTML ?? piece);
+        }"""
+    )
+    link = '<a href="#/jobs/2026-a1">&lt;night&gt; shift</a>'
+    assert "".join(pieces) == f"could render it, but job {link} comes first; job 2026-b2, too"
+
+
 def test_a_connection_that_went_silent_is_made_anew(page: Page, farm: RunningFarm) -> None:
     page.add_init_script(
         """window.opened = 0;

@@ -159,6 +159,6 @@ function explanation({ summary, workers, lost_attempts: lost }, jobs) {
 }
 
 /** A text in which jobs that the page knows are named and linked. */
-function linked(text, jobs) {
+export function linked(text, jobs) {
   return text.split(/(?<=\bjob )(\S+?)(?=[\s,;:.]|$)/).map((piece) => (jobs.has(piece) ? h("a", { href: `#/jobs/${piece}` }, jobs.get(piece).name || piece) : piece));
 }
