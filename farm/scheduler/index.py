@@ -118,6 +118,8 @@ def _enter(state: FarmState, worker: Worker, place: Place) -> None:
     group.count += 1
     if place.kind is not None:
         group.occupied[place.kind] = group.occupied.get(place.kind, 0) + 1
+    if place.depth == 0:
+        state.is_stale = True  # who has nothing to do wants a plan that knows what is late by now
     if place.depth < DEPTH:
         group.vacant[place.depth][worker.worker_id] = None
         _keep_group(state, place, group)
