@@ -110,12 +110,21 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:
         if TRACEBACK in os.environ:
             raise
-        click.echo(
-            f"Error: the farm met an error that it did not expect ({type(error).__name__}: {error}). That is a bug; "
-            f"please report it with what the same command prints when {TRACEBACK}=1 is set.",
-            err=True,
-        )
+        click.echo(f"Error: {_unexpected(error)}", err=True)
         sys.exit(1)
+
+
+def _unexpected(error: Exception) -> str:
+    """An error that no command has words for: a file that cannot be used is its owner's to mend, all else is ours."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"{error.filename} cannot be used ({error.strerror}). See that its folder is there, that you may write to "
+            "it and that its disk has room, or name another."
+        )
+    return (
+        f"the farm met an error that it did not expect ({type(error).__name__}: {error}). That is a bug; "
+        f"please report it with what the same command prints when {TRACEBACK}=1 is set."
+    )
 
 
 def _paragraph(error: FarmError) -> str:

@@ -19,7 +19,7 @@ from farm.cli.progress import follow
 from farm.client import Client, Job
 from farm.diffusion.png import ImageRecord, read_provenance
 from farm.domain import ImageSpec, ImageState, Pin, Provenance
-from farm.errors import FarmError, ImageFailedError, InfeasibleJobError, InvalidRequestError
+from farm.errors import ArtifactError, FarmError, ImageFailedError, InfeasibleJobError, InvalidRequestError
 
 PINNINGS: Sequence[tuple[str, ...]] = (
     ("model_digest", "attention", "runtime", "compute_unit"),
@@ -78,7 +78,10 @@ def render(file: Path, picture: Path | None, out: Path | None, door: Door, as_js
     then, which are told by their hash. The exit code is 0 if every pixel is the same and 1 if not.
     """
     png = file.read_bytes()
-    record = read_provenance(png)
+    try:
+        record = read_provenance(png)
+    except ArtifactError as error:
+        raise ArtifactError(f"{file} cannot be rendered again. {error.message}") from None
     if picture is not None and not record.init_image_sha256:
         raise click.UsageError(f"{file} did not start from a picture, so leave --init-image out.")
     with door.connect() as client:

@@ -145,4 +145,11 @@ def test_a_file_that_no_farm_wrote_is_refused(run: Run, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(file)
     code, _, err = run("render", "--from", file)
     assert code == 1
-    assert err.startswith("Error: These bytes are not a PNG that a farm wrote")
+    assert err.startswith(f"Error: {file} cannot be rendered again. These bytes are not a PNG that a farm wrote")
+
+
+def test_a_place_that_cannot_take_the_new_image_is_named_and_is_no_bug(run: Run, forged: Forge, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = run("render", "--from", forged(), "--out", tmp_path / "file" / "again.png")
+    assert code == 1
+    assert f"Error: {tmp_path / 'file'} cannot be used (" in err
