@@ -29,7 +29,8 @@ ELSEWHERE_SECONDS = 300.0
 for something more urgent."""
 
 MAX_STRIKES = 3
-"""An image that failed so often stays failed if nobody is left to try it, or if so many workers have."""
+"""An image that failed so often stays failed if nobody is left to try it; or if so many workers have, of whom one has
+rendered others since: broken workers alone do not cost a job an image that a sound one would render."""
 
 MAX_CRASHES = 5
 """The same for an image over which the renderer died: a prompt that kills the process must not stop a job for good.
@@ -181,7 +182,14 @@ def is_hopeless(state: FarmState, job: LiveJob, index: int, worker_id: str, *, i
     tried = {*trouble.workers, worker_id}
     if tries + 1 >= MAX_TRIES:
         return True
-    return tries + 1 >= limit and (len(tried) >= MAX_STRIKES or not is_left(state, job, tried))
+    is_proven = len(tried) >= MAX_STRIKES and any(_has_done_well(job, name) for name in trouble.workers)
+    return tries + 1 >= limit and (is_proven or not is_left(state, job, tried))
+
+
+def _has_done_well(job: LiveJob, worker_id: str) -> bool:
+    """Whether a worker that failed images of the job has rendered others since."""
+    standing = job.standings.get(worker_id)
+    return standing is not None and not standing.in_a_row
 
 
 def culprit(state: FarmState) -> tuple[LiveJob, str] | None:

@@ -198,3 +198,32 @@ def test_a_rare_failure_is_made_up_for_by_good_images() -> None:
                 farm.finish(worker_id, 30.0)
             farm.decide()
     assert not farm.state.jobs["j"].standings["fair"].aside
+
+
+def test_an_image_that_only_workers_without_a_success_have_failed_is_left_to_the_others() -> None:
+    farm = farm_of("bad-1", "bad-2", "bad-3", "good", images=12)
+    for number in (1, 2, 2, 2, 3, 3, 3):
+        farm.fail(f"bad-{number}")
+        farm.decide()
+    assert max(len(trouble.workers) for trouble in farm.state.jobs["j"].troubles.values()) == 3
+    while farm.state.jobs:
+        if farm.state.workers["good"].attempts:
+            farm.finish("good", 30.0)
+        else:
+            farm.fail(next(name for name, worker in farm.state.workers.items() if worker.attempts))
+        farm.decide()
+    assert farm.failed == 0
+
+
+def test_an_image_that_three_have_failed_one_of_whom_rendered_others_since_stays_failed() -> None:
+    farm = farm_of("a", "b", "c", "d", images=40)
+    poison, failed_by = 0, set()
+    while not farm.failed:
+        for worker_id in ("a", "b", "c", "d"):
+            if poison in held(farm, worker_id) and not farm.failed:
+                farm.fail(worker_id)
+                failed_by.add(worker_id)
+            elif farm.state.workers[worker_id].attempts:
+                farm.finish(worker_id, 30.0)
+            farm.decide()
+    assert len(failed_by) == 3
