@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 INTERRUPTED_IN_AN_IMPORT = """
 import os, signal, sys
 
@@ -30,7 +32,7 @@ def test_ctrl_c_in_an_import_is_told_in_a_word(module: str, tmp_path: Path) -> N
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "XDG_CACHE_HOME": str(tmp_path)},
     )
     assert (ended.returncode, ended.stderr, ended.stdout) == (130, "Interrupted.\n", "")

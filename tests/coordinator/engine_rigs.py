@@ -18,7 +18,7 @@ from farm.reports import AttemptReport, ImageReport, Report
 from farm.worker.daemon import Inbox
 from farm.worker.null_renderer import NullRenderer
 from farm.worker.service import WorkerSettings, run_worker, stop_worker
-from tests.patience import PATIENCE
+from tests.ray.fleet import PATIENCE
 
 SECONDS_PER_IMAGE = 0.2
 

@@ -16,6 +16,8 @@ from tests.cli.processes import eventually
 from tests.coordinator.engine_rigs import SECONDS_PER_IMAGE, Rig, joined, local_rig, ray_rig
 from tests.worker.builders import assignment
 
+pytestmark = pytest.mark.timeout(900)
+
 RIGS = {"local": local_rig, "ray": ray_rig}
 
 

@@ -16,7 +16,7 @@ BEYOND_A_LEASE = 8.0
 WITHIN_A_LEASE = 45.0
 """On a machine that is busy with other tests; much less than workers have to come back to a new driver."""
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,8 @@ from tests.cli.conftest import Run, runner
 from tests.cli.processes import eventually
 from tests.ray.fleet import PATIENCE
 
+pytestmark = pytest.mark.timeout(900)
+
 NAME = "mac-1"
 RENDERER = ("--null-renderer", "--null-seconds", 0.02)
 

@@ -86,7 +86,7 @@ def logged_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_worker_that_is_cut_off_beyond_its_lease_comes_back_and_its_late_images_do_not_count(tmp_path: Path) -> None:
     with ExitStack() as stack:
         cable = stack.enter_context(network())

@@ -20,7 +20,7 @@ from tests.ray.odd_worker import Oddity
 STEADY = "number {}, sleep 0.05 at 1"
 NULL, PIPELINE = Pin(runtime="null"), Pin(runtime="portable")
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_a_stream_begins_with_the_whole_picture_and_goes_on_with_what_changes(fa
 def test_where_nothing_happens_that_is_told(farm: RunningFarm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("farm.web.live.PING_SECONDS", 0.05)
     headers = {"Authorization": f"Bearer {farm.access.tokens.create(Role.ADMIN, 'root')[1]}"}
-    with httpx.stream("GET", f"{farm.page}live", headers=headers, timeout=30) as answer:
+    with httpx.stream("GET", f"{farm.page}live", headers=headers, timeout=PATIENCE) as answer:
         told = frames(answer)
         next(told)
         assert ("change", {}) in (next(told) for _ in range(20))

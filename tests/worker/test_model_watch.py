@@ -14,6 +14,7 @@ from farm.errors import FarmError
 from farm.worker.model_watch import watch_models
 from farm.worker.null_renderer import NullRenderer
 from tests.catalogue.folders import copy_of_shapes
+from tests.patience import PATIENCE
 from tests.running_farm import running_farm
 from tests.waiting import until
 
@@ -25,12 +26,12 @@ def test_what_the_folders_hold_is_offered_after_each_change_that_is_complete(tmp
     offered: SimpleQueue[list[str]] = SimpleQueue()
     catalogue = Catalogue([root], cache=tmp_path / "digests.json")
     with watch_models(catalogue, lambda models: offered.put([model.name for model in models]), OFTEN):
-        assert offered.get(timeout=30) == []
+        assert offered.get(timeout=PATIENCE) == []
         arriving = copy_of_shapes(root, ".arriving")
         arriving.rename(root / "shapes")
-        assert offered.get(timeout=30) == ["shapes"]
+        assert offered.get(timeout=PATIENCE) == ["shapes"]
         shutil.move(root / "shapes", tmp_path / "gone")
-        assert offered.get(timeout=30) == []
+        assert offered.get(timeout=PATIENCE) == []
 
 
 def test_a_running_farm_renders_with_a_model_that_was_added_and_refuses_one_that_was_removed(tmp_path: Path) -> None:
