@@ -101,13 +101,13 @@ def working(state: Path, count: int, *options: str) -> Iterator[tuple[Coordinato
 
 
 def test_on_a_full_disk_jobs_pause_with_the_reason_and_go_on_by_themselves_when_there_is_room(disk: Path) -> None:
-    with working(disk / "state", 200) as (process, job):
+    with working(disk / "state", 100) as (process, job):
         with filled(disk, leaving=1 << 20), Client(process.address) as client:
             assert eventually(lambda: job.refresh().state is JobState.PAUSED)
             assert WAITS_FOR_ROOM.search(job.message.reason)
             with pytest.raises(DiskFullError, match=r"1 MB are kept.*it goes on by itself"):
                 client.submit("a red circle")
-        assert job.message.succeeded_count < 200
+        assert job.message.succeeded_count < 100
 
 
 def test_a_farm_whose_disk_was_filled_to_the_last_byte_pauses_answers_and_goes_on(disk: Path) -> None:
