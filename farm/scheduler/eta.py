@@ -1,6 +1,7 @@
 """When jobs will end: their share of the farm taken as a fluid, within an interval learned from earlier forecasts."""
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
@@ -55,7 +56,27 @@ def fluid_ends(
             for job_ids in queue.jobs.values()
             for job_id in job_ids
         )
-    return ends
+    return {
+        job_id: max(end, now + _without_those_aside(state, state.jobs[job_id], ways)) for job_id, end in ends.items()
+    }
+
+
+def _without_those_aside(state: FarmState, job: LiveJob, ways: Mapping[tuple[int, int], Way]) -> float:
+    """Seconds that a job takes at least as some workers are set aside for it; 0 if none is.
+
+    Where other jobs run, those workers do more of them and the job ends as if they were not; alone it ends by this.
+    """
+    aside = [worker_id for worker_id, standing in job.standings.items() if standing.aside]
+    if not aside:
+        return 0.0
+    counts = Counter({key: group.count for key, group in state.groups.items()})
+    counts.subtract(place.group for worker_id in aside if (place := state.workers[worker_id].place) is not None)
+    rate = sum(
+        count / state.groups[key].seconds(way)
+        for key, count in counts.items()
+        if (way := ways.get((key[0], job.kind.number))) is not None
+    )
+    return job.unsettled / rate if rate else 0.0
 
 
 def _level_ends(state: FarmState, level: Level) -> Iterator[tuple[str, float]]:

@@ -134,6 +134,16 @@ def test_a_worker_that_is_set_aside_may_work_again_once_it_is_resumed() -> None:
     assert farm.state.workers["bad"].reason == ""
 
 
+def test_the_end_is_foretold_without_the_worker_that_is_set_aside() -> None:
+    farm = set_aside()
+    farm.finish("good", 30.0)
+    farm.pass_time(10.0)  # by then there is a new plan
+    farm.decide()
+    assert farm.state.plan is not None
+    left = farm.state.jobs["j"].unsettled * 30.0
+    assert farm.state.plan.ends["j"] - farm.now == pytest.approx(left, rel=0.1)
+
+
 def test_the_job_is_finished_without_the_worker_that_was_set_aside_and_then_nothing_is_held_against_it() -> None:
     farm = set_aside()
     while "j" in farm.state.jobs:
