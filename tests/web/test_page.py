@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from farm.access.tokens import Role
 from farm.cli.local_fleet import free_ray_address
+from farm.client import Client
 from tests.running_farm import RunningFarm, running_farm
 from tests.web.browsers import chromium, complaints_of, needs_chromium, new_page
 
@@ -125,6 +126,28 @@ def test_a_batch_whose_answer_was_lost_is_one_job_when_it_is_submitted_again(
     expect(page.get_by_role("heading", name="only once")).to_be_visible()
     visit(page, "Jobs")
     expect(page.locator(".job", has_text="only once")).to_have_count(1)
+    page.context.close()
+
+
+def test_a_view_that_was_opened_while_the_farm_did_not_answer_goes_on_when_it_does(
+    browser: Browser, farm: RunningFarm
+) -> None:
+    page = new_page(browser)  # what was aborted is a complaint of the browser's
+    page.clock.install()
+    enter(page, farm)
+    page.route("**/ListModels", lambda route: route.abort(), times=1)
+    visit(page, "New batch")
+    expect(page.locator(".notice.error")).to_contain_text("does not answer")
+    with Client(farm.address) as client:  # the live view tells of it
+        submitted = client.submit(["a red circle"], display_name="from elsewhere")
+    expect(page.get_by_label("Model")).to_have_value("shapes")
+    page.route("**/live", lambda route: route.abort())  # else the job would be known from there
+    page.route("**/GetJob", lambda route: route.abort(), times=1)
+    page.goto(f"{farm.page}#/{submitted.name}")
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("GetJob")):
+        page.reload()
+    page.clock.fast_forward(6_000)
+    expect(page.get_by_role("heading", name="from elsewhere")).to_be_visible()
     page.context.close()
 
 

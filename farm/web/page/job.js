@@ -95,7 +95,9 @@ export function jobView({ store, may, argument: id }) {
       images.arrange(shown.map((image) => `${image.index}/${image.number}/${image.prompt}`));
       setText(all, part.total > SHOWN_IMAGES ? `All ${count(part.total)} images` : part.total ? "In the gallery" : "");
     } catch (refusal) {
-      if (refusal.status === 404 && !job) element.replaceChildren(h("div", { class: "empty panel" }, h("p", {}, refusal.message), h("a", { class: "button", href: "#/jobs" }, "All jobs")));
+      if (refusal.status !== 404 || job) return; // it is asked again
+      clearInterval(timer);
+      element.replaceChildren(h("div", { class: "empty panel" }, h("p", {}, refusal.message), h("a", { class: "button", href: "#/jobs" }, "All jobs")));
     }
   }
 
@@ -125,7 +127,7 @@ export function jobView({ store, may, argument: id }) {
     h("section", {}, h("header", {}, h("h2", {}, "Images"), all), grid),
   );
   // Why a job waits can change while nothing of it moves.
-  const timer = setInterval(() => job && LIVE.has(job.state) && refresh(), REFRESH_MILLISECONDS);
+  const timer = setInterval(() => (job === null || LIVE.has(job.state)) && refresh(), REFRESH_MILLISECONDS);
   const close = () => {
     clearInterval(timer);
     clearTimeout(soon);

@@ -102,11 +102,19 @@ export function newView() {
     ),
   );
   model.addEventListener("change", chooseModel);
-  attempt(async () => {
+  async function loadModels() {
     models = (await call("ModelService/ListModels", { page_size: 1000 })).models.map((one) => ({ ...one, name: one.name.replace("models/", "") }));
     model.replaceChildren(...models.map((one) => h("option", { value: one.name }, one.display_name || one.name)));
     chooseModel();
-  });
+  }
+  let loading = null;
+  /** Asks for the models, again if the farm did not answer before. */
+  function update() {
+    if (models.length || loading) return;
+    loading = attempt(loadModels).then(() => {
+      loading = null;
+    });
+  }
   setTimeout(() => prompts.focus());
-  return { element, title: "New batch" };
+  return { element, update, title: "New batch" };
 }
