@@ -1,5 +1,6 @@
 """From a diffusers folder to packages that a catalogue finds and that compute what the checkpoint does."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from farm.catalogue import Catalogue
 from farm.catalogue.contents import has_operation, package_files
 from farm.cli.convert import convert as convert_command
 from farm.convert.check import relative_difference
-from farm.convert.checkpoint import load_folder
+from farm.convert.checkpoint import load_folder, read_defaults
 from farm.convert.components import MASKED, components
 from farm.convert.packages import save_package
 from farm.domain import AttentionVariant, Model
@@ -158,6 +159,30 @@ def test_a_model_of_another_kind_of_diffusion_is_refused(checkpoint: Path, tmp_p
 
     assert "prediction_type = 'flow_prediction' is not one of epsilon" in refusal(result)
     assert "beta_start = None" in refusal(result)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "wanted"),
+    [
+        ({"_class_name": "LCMScheduler"}, (4, 8.5, "lcm")),
+        ({"_class_name": "TCDScheduler"}, (4, 1.0, "tcd")),
+        (
+            {"_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "trailing"},
+            (4, 1.0, "euler-ancestral"),
+        ),
+        ({"_class_name": "DDIMScheduler", "timestep_spacing": "trailing"}, (4, 1.0, "euler")),
+        ({"_class_name": "PNDMScheduler"}, (20, 7.5, "dpmpp-2m")),
+    ],
+)
+def test_a_scheduler_says_how_its_model_is_used(
+    scheduler: dict[str, str], wanted: tuple[int, float, str], tmp_path: Path
+) -> None:
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+
+    defaults = read_defaults(tmp_path)
+
+    assert (defaults.steps, defaults.guidance_scale, defaults.sampler) == wanted
 
 
 def test_a_name_that_the_catalogue_would_change_is_refused(checkpoint: Path, tmp_path: Path) -> None:
