@@ -152,9 +152,7 @@ def _tell(model: Model, *, as_json: bool, verb: str) -> None:
         print_json({"model": to_plain(encode_model(model))})
         return
     forms = ", ".join(f"{each.attention.value.lower()} {each.width}x{each.height}" for each in model.variants)
-    click.echo(
-        f"{model.name} {verb}: {forms}. Workers and farms that run already offer it when they are started again."
-    )
+    click.echo(f"{model.name} {verb}: {forms}. Farms and workers that run here offer it in some seconds.")
     if any(variant.is_compiled for variant in model.variants) and sys.platform != "darwin":
         click.echo(
             "It is compiled, which only a Mac can run. To render on this machine, get its packages (.mlpackage)."
