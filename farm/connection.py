@@ -1,7 +1,6 @@
 """Connections to a farm, blocking and asyncio: how calls are made, and how their failures are told and survived."""
 
 import asyncio
-import getpass
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import grpc
 
 from farm.access.entrance import Entrance
+from farm.access.user import user_name
 from farm.api.requests import SUBMITTER_METADATA, Outgoing
 from farm.api.status import from_call
 from farm.channel import open_async_channel, open_channel
@@ -260,4 +260,4 @@ def _explainer(entrance: Entrance) -> Callable[[grpc.RpcError], FarmError]:
 
 def _submitter() -> tuple[tuple[str, str]]:
     """Who submits: this machine's user name, in the ASCII that metadata can carry."""
-    return ((SUBMITTER_METADATA, getpass.getuser().encode("ascii", "replace").decode()),)
+    return ((SUBMITTER_METADATA, user_name().encode("ascii", "replace").decode()),)

@@ -1,6 +1,5 @@
 """The gRPC server: the farm's services, health and reflection on one address."""
 
-import getpass
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from farm.access.access import Access
 from farm.access.doorplate import doorplate
 from farm.access.enrolment import RayAccess
+from farm.access.user import user_name
 from farm.api.access_service import AccessService
 from farm.api.address import listening_error
 from farm.api.caller import AccessInterceptor
@@ -102,7 +102,7 @@ class Server:
         health_servicer = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
         reflection.enable_server_reflection(_NAMES, server)
-        access.tokens.renew_local(getpass.getuser())
+        access.tokens.renew_local(user_name())
         await server.start()
         for service in ("", *_NAMES):
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from farm.batch.files import Row, wrong
 
-MAX_NAMES = 20
-"""Wildcards that are named when one is not found; collections hold thousands."""
-
 if TYPE_CHECKING:
     from dynamicprompts.sampling_context import SamplingContext
+
+MAX_NAMES = 20
+"""Wildcards that are named when one is not found; collections hold thousands."""
 
 MAX_PROMPTS = 1_000_000
 """Prompts that one template may make; a template can name more combinations than there are atoms."""
