@@ -60,7 +60,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A running task that a second worker could bring in earlier."""
+    """A running task that another worker could bring in earlier, and its quickest attempt."""
 
     finish: float
     key: AttemptKey

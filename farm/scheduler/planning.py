@@ -194,12 +194,18 @@ def _demands(
 
 
 def _late(state: FarmState, ways: Mapping[tuple[int, int], Way], now: float) -> tuple[Late, ...]:
-    """Running tasks that one worker holds, the one that is thought to end last first."""
-    late = [late for worker in state.workers.values() for late in _ends(state, worker, ways, now)]
-    return tuple(sorted(late, key=lambda late: (-late.finish, late.key)))
+    """Running tasks, each by its quickest attempt, the one that is thought to end last first."""
+    late: dict[tuple[str, int], Late] = {}
+    for worker in state.workers.values():
+        for task, one in _ends(state, worker, ways, now):
+            late[task] = min(late.get(task, one), one, key=lambda late: (late.finish, late.key))
+    return tuple(sorted(late.values(), key=lambda late: (-late.finish, late.key)))
 
 
-def _ends(state: FarmState, worker: Worker, ways: Mapping[tuple[int, int], Way], now: float) -> Iterator[Late]:
+def _ends(
+    state: FarmState, worker: Worker, ways: Mapping[tuple[int, int], Way], now: float
+) -> Iterator[tuple[tuple[str, int], Late]]:
+    """When a worker's attempts will end if nobody helps, with their tasks (job, number)."""
     finish = now
     for key in worker.attempts:
         job = state.jobs[key.job_id]
@@ -212,5 +218,4 @@ def _ends(state: FarmState, worker: Worker, ways: Mapping[tuple[int, int], Way],
             # An image that takes longer than it should will take as long again, as far as anybody can tell.
             current = seconds - elapsed if elapsed < seconds else elapsed
             finish += current + (len(attempt.task.remaining) - 1) * max(seconds, elapsed)
-        if len(attempt.task.attempts) == 1:
-            yield Late(finish, key, job.kind.number)
+        yield (key.job_id, attempt.task.number), Late(finish, key, job.kind.number)

@@ -25,7 +25,7 @@ CANDIDATES = 64
 """Late tasks that an idle group looks at."""
 
 GAIN = 0.9
-"""A second worker must be thought to end a task within this part of the time that the first one still takes."""
+"""Who joins others in a task must be thought to do so within this part of the time that they still take."""
 
 
 def choose(state: FarmState, plan: Plan, worker_id: str, place: Place, now: float) -> tuple[LiveJob, Way, int] | None:
@@ -107,7 +107,7 @@ def _task_size(group: Group, way: Way, waiting: float) -> int:
 def choose_late(state: FarmState, plan: Plan, key: GroupKey, worker_id: str, now: float) -> tuple[Attempt, Way] | None:
     """The running task that an idle worker of a group is to render as well, with what; None for none.
 
-    The first valid image counts, whoever brings it; the task's other attempt ends with its last image.
+    The first valid image counts, whoever brings it; the task's other attempts end with its last image.
     """
     if not plan.late:
         return None
@@ -123,10 +123,12 @@ def choose_late(state: FarmState, plan: Plan, key: GroupKey, worker_id: str, now
         if job is None or attempt is None or way is None or not job.is_active:
             continue
         task = attempt.task
-        if len(task.attempts) > 1 or not task.remaining or is_set_against(job, worker_id, task.remaining):
+        if not task.remaining or is_set_against(job, worker_id, task.remaining):
             continue
-        if attempt.started.worker_id == worker_id:
+        if any(job.attempts[number].started.worker_id == worker_id for number in task.attempts):
             continue
-        if group.load_seconds(way) + group.seconds(way) <= GAIN * (late.finish - now):
+        # The second attempt meets the first one half-way, so an image may be enough; one more must beat both.
+        images = 1 if len(task.attempts) == 1 else len(task.remaining)
+        if group.load_seconds(way) + images * group.seconds(way) <= GAIN * (late.finish - now):
             return attempt, way
     return None

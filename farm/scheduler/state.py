@@ -38,7 +38,7 @@ class Task:
     Attributes:
         number: Number of its first attempt.
         remaining: Images that are neither committed nor failed for good.
-        attempts: Numbers of its live attempts: one, or two when its tail is duplicated.
+        attempts: Numbers of its live attempts: one, or more at the tail of its job.
     """
 
     number: int

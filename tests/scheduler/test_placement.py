@@ -102,6 +102,20 @@ def test_a_slow_machine_sits_out_the_end_and_a_quick_one_doubles_what_is_late() 
     assert farm.now < 100.0, "nobody waited for the slow machine"
 
 
+def test_a_quick_machine_joins_two_that_are_slow() -> None:
+    farm = Farm()
+    farm.join("slowest", facts({"a": 100.0}))
+    farm.submit("j", "a", 1)
+    farm.decide()
+    farm.join("slow", facts({"a": 40.0}))
+    farm.pass_time(1.0)
+    assert [started.worker_id for started in farm.decide()] == ["slow"]
+    farm.join("as-slow", facts({"a": 40.0}))
+    farm.join("quick", facts({"a": 1.0}))
+    farm.pass_time(1.0)
+    assert [started.worker_id for started in farm.decide()] == ["quick"], "one that brings nothing is left idle"
+
+
 def test_what_a_suspended_worker_holds_is_doubled_by_one_with_nothing_else_to_do() -> None:
     farm = Farm()
     farm.join("away", facts({"a": 1.0}))
