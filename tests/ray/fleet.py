@@ -91,6 +91,14 @@ class Fleet:
         self._oddities[name] = oddity
         self.start_worker(name)
 
+    def revive(self) -> None:
+        """Starts again what a test that failed has left dead, so that the next one fails for its own reasons only."""
+        if self.coordinator.poll() is not None:
+            self.start_coordinator()
+        for name, process in self.workers.items():
+            if process.poll() is not None:
+                self.start_worker(name)
+
     def folder(self, worker: str) -> Path:
         """What a worker keeps."""
         return self._folder / worker

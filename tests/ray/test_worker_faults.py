@@ -34,6 +34,7 @@ def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.fixture
 def fleet(shared_fleet: Fleet) -> Fleet:
+    shared_fleet.revive()
     shared_fleet.wait_until_whole()
     return shared_fleet
 
