@@ -107,7 +107,7 @@ class Courier:
                         self._under_way.add(job_id)
                         deliveries.create_task(self._deliver(job_id))
                     await self._news.wait()
-        except Exception:
+        except Exception:  # whatever is wrong with webhooks, the farm renders on
             log.exception("webhook.courier_failed")
 
     async def _deliver(self, job_id: str) -> None:

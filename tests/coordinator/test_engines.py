@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -109,7 +110,7 @@ def test_every_worker_is_heard_of_at_least_twice_in_a_lease(rig: Rig) -> None:
         return any(later - earlier < LEASE_SECONDS / 2 for earlier, later in pairwise(beats(worker_id)))
 
     for worker_id in rig.workers:
-        assert eventually(lambda worker_id=worker_id: is_in_time(worker_id)), beats(worker_id)  # type: ignore[misc]  # mypy does not infer a lambda's default
+        assert eventually(partial(is_in_time, worker_id)), beats(worker_id)
 
 
 def test_orders_for_workers_and_attempts_that_do_not_exist_are_no_errors(rig: Rig) -> None:
