@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.architectures import ARCHITECTURES, SOLVERS, Architecture, Reference, spec_for
+from benchmarks.psnr import psnr
 from benchmarks.report import report
 from benchmarks.small_models import convert, make_checkpoint
-from benchmarks.traces import psnr
 from farm.diffusion.noise import TorchRandomSource
 from farm.diffusion.pipeline import Pipeline
 from farm.domain import AttentionVariant, ComputeUnit, RenderSpec

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.parity import PSNR_GOAL, SPEC, bundled_variant
+from benchmarks.psnr import psnr
 from benchmarks.references import DiffusersPipeline
 from benchmarks.report import report
-from benchmarks.traces import psnr
 from farm.diffusion.noise import TorchRandomSource
 from farm.diffusion.pipeline import Pipeline
 from farm.domain import ComputeUnit, RenderSpec

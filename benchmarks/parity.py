@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmarks.architecture_parity import compare_all
 from benchmarks.architecture_parity import table as architecture_table
+from benchmarks.psnr import psnr
 from benchmarks.references import PREDICTIONS, REFERENCES, DiffusersPipeline, PredictionType, Trace, predict_as
 from benchmarks.report import report
-from benchmarks.traces import psnr
 from farm.catalogue.catalogue import BUNDLED, Catalogue
 from farm.diffusion.noise import Latents, TorchRandomSource
 from farm.diffusion.pipeline import Pipeline

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import grpc
 
-from farm.access.entrance import Entrance
+from farm.access.client_access import ClientAccess
 from farm.api.requests import AUTHORIZATION_METADATA, MAX_MESSAGE_BYTES
 
 _OPTIONS = (
@@ -15,21 +15,21 @@ _OPTIONS = (
 )
 
 
-def open_channel(entrance: Entrance) -> grpc.Channel:
+def open_channel(access: ClientAccess) -> grpc.Channel:
     """A channel for calls that block."""
-    return cast("grpc.Channel", _Authorized(_open(grpc, entrance), entrance.token))
+    return cast("grpc.Channel", _Authorized(_open(grpc, access), access.token))
 
 
-def open_async_channel(entrance: Entrance) -> grpc.aio.Channel:
+def open_async_channel(access: ClientAccess) -> grpc.aio.Channel:
     """A channel for calls on the event loop that runs now."""
-    return cast("grpc.aio.Channel", _Authorized(_open(grpc.aio, entrance), entrance.token))
+    return cast("grpc.aio.Channel", _Authorized(_open(grpc.aio, access), access.token))
 
 
-def _open(library: Any, entrance: Entrance) -> Any:
-    if entrance.authority_pem is None:
-        return library.insecure_channel(entrance.address, options=_OPTIONS)
-    credentials = grpc.ssl_channel_credentials(entrance.authority_pem)
-    return library.secure_channel(entrance.address, credentials, options=_OPTIONS)
+def _open(library: Any, access: ClientAccess) -> Any:
+    if access.authority_pem is None:
+        return library.insecure_channel(access.address, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(access.authority_pem)
+    return library.secure_channel(access.address, credentials, options=_OPTIONS)
 
 
 class _Authorized:

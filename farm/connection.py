@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from farm.access.entrance import Entrance
+from farm.access.client_access import ClientAccess
 from farm.access.user import user_name
 from farm.api.requests import SUBMITTER_METADATA, Outgoing
 from farm.api.status import from_call
@@ -64,15 +64,15 @@ class Connection:
     """The stubs of a farm's services, and the ways to call them.
 
     Args:
-        entrance: The way into the farm.
+        access: The way into the farm.
         patience_seconds: How long what a restart cuts off waits for the farm to come back.
     """
 
-    def __init__(self, entrance: Entrance, patience_seconds: float) -> None:
-        self.address = entrance.address
-        self._entrance = entrance
+    def __init__(self, access: ClientAccess, patience_seconds: float) -> None:
+        self.address = access.address
+        self._access = access
         self._patience_seconds = patience_seconds
-        self._channel = open_channel(entrance)
+        self._channel = open_channel(access)
         self.jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
         self.workers = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self._channel)
@@ -107,7 +107,7 @@ class Connection:
                 started.wait()
                 call.cancel()
 
-        explain = _explainer(self._entrance)
+        explain = _explainer(self._access)
         call = self.jobs.SubmitJob.future(guarded(), metadata=_submitter())
         started.set()
         try:
@@ -121,7 +121,7 @@ class Connection:
 
     def call(self, method: Callable[..., M], request: object) -> M:
         """Makes a call that has one answer."""
-        explain = _explainer(self._entrance)
+        explain = _explainer(self._access)
         try:
             return method(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
@@ -140,7 +140,7 @@ class Connection:
         """Reads a stream, and opens it again where it breaks: `open_stream` knows from where to go on."""
         patience = Patience(self._patience_seconds)
         while True:
-            explain = _explainer(self._entrance)
+            explain = _explainer(self._access)
             try:
                 for message in open_stream():
                     patience.note_progress()
@@ -154,11 +154,11 @@ class Connection:
 class AsyncConnection:
     """What `Connection` is, on the event loop that runs when it is made; arguments and methods are the same."""
 
-    def __init__(self, entrance: Entrance, patience_seconds: float) -> None:
-        self.address = entrance.address
-        self._entrance = entrance
+    def __init__(self, access: ClientAccess, patience_seconds: float) -> None:
+        self.address = access.address
+        self._access = access
         self._patience_seconds = patience_seconds
-        self._channel = open_async_channel(entrance)
+        self._channel = open_async_channel(access)
         self.jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
         self.workers = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self._channel)
@@ -191,7 +191,7 @@ class AsyncConnection:
                 failures.append(error)
                 raise  # gRPC cancels the call
 
-        explain = _explainer(self._entrance)
+        explain = _explainer(self._access)
         call = self.jobs.SubmitJob(guarded(), metadata=_submitter())
         try:
             return await call
@@ -206,7 +206,7 @@ class AsyncConnection:
 
     async def call(self, method: Callable[..., Awaitable[M]], request: object) -> M:
         """Makes a call that has one answer."""
-        explain = _explainer(self._entrance)
+        explain = _explainer(self._access)
         try:
             return await method(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
@@ -225,7 +225,7 @@ class AsyncConnection:
         """Reads a stream, and opens it again where it breaks: `open_stream` knows from where to go on."""
         patience = Patience(self._patience_seconds)
         while True:
-            explain = _explainer(self._entrance)
+            explain = _explainer(self._access)
             stream = open_stream()
             try:
                 async for message in stream:
@@ -239,19 +239,19 @@ class AsyncConnection:
                 stream.cancel()
 
 
-def _explainer(entrance: Entrance) -> Callable[[grpc.RpcError], FarmError]:
+def _explainer(access: ClientAccess) -> Callable[[grpc.RpcError], FarmError]:
     """What tells why a call failed that is made now.
 
     A farm renews the token of its own machine when it is started: who called with the one before was cut off by a
     restart, and not refused.
     """
-    token = entrance.token()
+    token = access.token()
 
     def explain(error: grpc.RpcError) -> FarmError:
-        failure = from_call(error, entrance.address)
-        if isinstance(failure, UnauthenticatedError) and entrance.token() != token:
+        failure = from_call(error, access.address)
+        if isinstance(failure, UnauthenticatedError) and access.token() != token:
             return UnreachableError(
-                f"The farm at {entrance.address} was restarted while it was asked. Try again.", address=entrance.address
+                f"The farm at {access.address} was restarted while it was asked. Try again.", address=access.address
             )
         return failure
 

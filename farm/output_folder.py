@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from farm.api.plain import to_plain
+from farm.api.json_form import json_form
 from farm.contact_sheet import MAX_CELLS, Cell, draw_contact_sheet
 from farm.errors import ArtifactError, OutputFolderError
 from farm.v1 import job_pb2
@@ -158,7 +158,7 @@ class OutputFolder:
         for image in page:
             file = file_name(image.index) if image.sha256 and image.index not in self._damaged else None
             self.count += file is not None
-            entry = {"index": image.index, "file": file, "prompt": image.spec.prompt, **to_plain(image)}
+            entry = {"index": image.index, "file": file, "prompt": image.spec.prompt, **json_form(image)}
             self._manifest.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
             if len(self._cells) < MAX_CELLS:
                 state = job_pb2.ImageState.Name(image.state).removeprefix("IMAGE_STATE_").lower()

@@ -11,8 +11,8 @@ from pathlib import Path
 import grpc
 
 from farm.access.access import Access
+from farm.access.client_access import find_client_access
 from farm.access.enrolment import RayAccess
-from farm.access.entrance import find_entrance
 from farm.api.reach import Reach
 from farm.api.server import Server
 from farm.catalogue import Catalogue
@@ -20,7 +20,7 @@ from farm.channel import open_channel
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.engine import Engine, LocalEngine
 from farm.web.server import WebServer
-from farm.webhooks.courier import TRIES, delivering
+from farm.webhooks.delivery import TRIES, delivering
 from farm.webhooks.signing import Secret
 from farm.worker.null_renderer import NullRenderer
 from tests.patience import PATIENCE
@@ -113,4 +113,4 @@ def running_farm(
 
 def local_channel(farm: RunningFarm) -> grpc.Channel:
     """A channel to a farm, with the token that its user has on its machine."""
-    return open_channel(find_entrance(farm.address))
+    return open_channel(find_client_access(farm.address))

@@ -8,8 +8,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from farm.access.access import Access
-from farm.access.doorplate import doorplate
 from farm.access.enrolment import RayAccess
+from farm.access.local_farms import register_local_farm
 from farm.access.user import user_name
 from farm.api.access_service import AccessService
 from farm.api.address import listening_error
@@ -107,7 +107,7 @@ class Server:
         for service in ("", *_NAMES):
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
         started = cls(server, health_servicer, bound)
-        started._open.enter_context(doorplate(bound.address, access.folder, is_tls=not bound.is_local))
+        started._open.enter_context(register_local_farm(bound.address, access.folder, is_tls=not bound.is_local))
         return started
 
     async def stop(self, grace_seconds: float = 2.0) -> None:

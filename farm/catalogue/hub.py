@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from farm.catalogue.catalogue import model_name
 from farm.catalogue.file_facts import sha256
 from farm.catalogue.layout import SUFFIXES, TOKENIZER_FILES, promised_attention, read_path
-from farm.catalogue.shelf import OnBytes, Shelf, check_room
+from farm.catalogue.store import ModelStore, OnBytes, check_room
 from farm.domain import AttentionVariant, Model
 from farm.errors import FetchError, InvalidRequestError
 
@@ -182,14 +182,14 @@ def _rank(form: Form, preferred: Sequence[AttentionVariant]) -> int:
 
 
 def pull(
-    repository: Repository, form: Form, shelf: Shelf, name: str = "", *, on_bytes: OnBytes = lambda _: None
+    repository: Repository, form: Form, store: ModelStore, name: str = "", *, on_bytes: OnBytes = lambda _: None
 ) -> Model:
-    """Fetches a form of a model and puts it on the shelf. What was fetched before a break is kept for the next time.
+    """Fetches a form of a model and puts it in the store. What was fetched before a break is kept for the next time.
 
     Args:
         repository: Where it comes from.
         form: What to fetch.
-        shelf: Where it goes.
+        store: Where it goes.
         name: What the model is to be called; by default the repository's name.
         on_bytes: Told the progress.
 
@@ -199,11 +199,11 @@ def pull(
         PackageError: What came is no model that the farm can use, or is there already.
     """
     name = model_name(name or repository.name.rpartition("/")[2])
-    shelf.check_name(name)
+    store.check_name(name)
     source = f"{repository.name}@{repository.commit}:{form.label}"
-    if source in shelf.inventory(name).sources:
-        return shelf.catalogue.get(name)
-    partial = shelf.root / ".pulling" / name / model_name(f"{form.label} {form.kind} {repository.commit[:8]}")
+    if source in store.inventory(name).sources:
+        return store.catalogue.get(name)
+    partial = store.root / ".pulling" / name / model_name(f"{form.label} {form.kind} {repository.commit[:8]}")
     partial.mkdir(parents=True, exist_ok=True)
     _check_paths(repository, form)
     check_room(partial, form.size - sum(file.stat().st_size for file in partial.rglob("*") if file.is_file()))
@@ -211,7 +211,7 @@ def pull(
         with _told(repository.name):
             _fetch(repository, file, partial, on_bytes)
     archive = partial / form.files[0].path if form.kind == ".zip" else None
-    model = shelf.add(archive, name, origin=source) if archive else shelf.put(partial, name, source)
+    model = store.add(archive, name, origin=source) if archive else store.put(partial, name, source)
     shutil.rmtree(partial, ignore_errors=True)
     return model
 

@@ -2,7 +2,7 @@
 
 import click
 
-from farm.cli.options import Door, farm_options, json_option
+from farm.cli.options import FarmAddress, farm_options, json_option
 from farm.cli.output import print_json, short_id
 from farm.cli.wording import worker_state_word
 
@@ -13,14 +13,14 @@ from farm.cli.wording import worker_state_word
 @click.option("--undo", is_flag=True, help="Let it take work again.")
 @farm_options
 @json_option
-def drain(workers: tuple[str, ...], now: bool, undo: bool, door: Door, as_json: bool) -> None:
+def drain(workers: tuple[str, ...], now: bool, undo: bool, farm: FarmAddress, as_json: bool) -> None:
     """Let workers finish what they have and take nothing new, for example before a Mac is switched off.
 
     That holds over restarts of worker and coordinator, until it is undone.
     """
     if now and undo:
         raise click.UsageError("Choose one of --now and --undo.")
-    with door.connect() as client:
+    with farm.connect() as client:
         drained = [client.undrain(worker) if undo else client.drain(worker, now=now) for worker in workers]
     if as_json:
         print_json(drained)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from farm.cli.options import Door, farm_options, json_option
+from farm.cli.options import FarmAddress, farm_options, json_option
 from farm.cli.outcome import describe_end, describe_failures, exit_code, state_word
 from farm.cli.output import console, count_images, local_time, print_json, print_table, short_id
 from farm.cli.progress import follow
@@ -30,9 +30,9 @@ from farm.v1 import job_pb2
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="List at most this many.")
 @farm_options
 @json_option
-def jobs(states: tuple[str, ...], limit: int, door: Door, as_json: bool) -> None:
+def jobs(states: tuple[str, ...], limit: int, farm: FarmAddress, as_json: bool) -> None:
     """List jobs, newest first."""
-    with door.connect() as client:
+    with farm.connect() as client:
         listed = list(itertools.islice(client.jobs(JobState(state) for state in states), limit))
     if as_json:
         print_json([job.message for job in listed])
@@ -61,16 +61,18 @@ def _act(verb: str, action: Callable[[Job], object], summary: str) -> click.Comm
     @click.argument("job_names", metavar="JOB...", nargs=-1, required=True)
     @farm_options
     @json_option
-    def command(job_names: tuple[str, ...], door: Door, as_json: bool) -> None:
-        _to_each(door, job_names, action, "deleted" if verb == "delete" else "", as_json=as_json)
+    def command(job_names: tuple[str, ...], farm: FarmAddress, as_json: bool) -> None:
+        _to_each(farm, job_names, action, "deleted" if verb == "delete" else "", as_json=as_json)
 
     return command
 
 
-def _to_each(door: Door, names: Iterable[str], action: Callable[[Job], object], word: str, *, as_json: bool) -> None:
+def _to_each(
+    farm: FarmAddress, names: Iterable[str], action: Callable[[Job], object], word: str, *, as_json: bool
+) -> None:
     """Does one thing to each job and says what each is then: `word`, or else its state."""
     acted = []
-    with door.connect() as client:
+    with farm.connect() as client:
         for name in names:
             job = client.job(name)
             action(job)
@@ -86,12 +88,12 @@ def _to_each(door: Door, names: Iterable[str], action: Callable[[Job], object], 
 @click.option("--to", "priority", type=int, required=True, help="The new priority, -100 to 100; 0 is the usual one.")
 @farm_options
 @json_option
-def prioritize(job_names: tuple[str, ...], priority: int, door: Door, as_json: bool) -> None:
+def prioritize(job_names: tuple[str, ...], priority: int, farm: FarmAddress, as_json: bool) -> None:
     """Change the priority of jobs that have not ended: the larger runs first.
 
     What is being rendered goes on. A job gains a point a minute while nothing of it is started, so none waits for ever.
     """
-    _to_each(door, job_names, lambda job: job.set_priority(priority), f"priority {priority}", as_json=as_json)
+    _to_each(farm, job_names, lambda job: job.set_priority(priority), f"priority {priority}", as_json=as_json)
 
 
 cancel = _act("cancel", Job.cancel, "Stop jobs: running images stop within a step; what is rendered remains.")
@@ -105,13 +107,13 @@ delete = _act("delete", Job.delete, "Delete jobs that have ended, with their ima
 @click.argument("job_name", metavar="JOB")
 @farm_options
 @json_option
-def watch(job_name: str, door: Door, as_json: bool) -> None:
+def watch(job_name: str, farm: FarmAddress, as_json: bool) -> None:
     """Follow a job to its end.
 
     With --json, prints one event a line: the job's state first, then what happens. The exit code is 0 if every
     image was rendered and 1 if not. Ctrl-C ends the watching; the job goes on.
     """
-    with door.connect() as client:
+    with farm.connect() as client:
         job = client.job(job_name)
         if as_json:
             for event in job.watch():
@@ -137,14 +139,14 @@ def follow_to_end(job: Job, screen: Console) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @farm_options
 @json_option
-def pull(job_name: str, folder: Path, door: Door, as_json: bool) -> None:
+def pull(job_name: str, folder: Path, farm: FarmAddress, as_json: bool) -> None:
     """Fetch a job's images into a folder.
 
     Writes NNNNNN.png by index, manifest.jsonl (an object an image) and contact-sheet.png. Of a job that runs, it
     fetches what is rendered so far; run it again for the rest. Files that are there already are kept. An image whose
     file is damaged on the coordinator is left out and named at the end.
     """
-    with door.connect() as client:
+    with farm.connect() as client:
         job = client.job(job_name)
         check_output_folder(folder, job.name)
         pull_job(job, folder, as_json=as_json)
@@ -173,13 +175,13 @@ def pull_job(job: Job, folder: Path, *, as_json: bool = False) -> None:
 @click.argument("job_name", metavar="JOB")
 @farm_options
 @json_option
-def explain(job_name: str, door: Door, as_json: bool) -> None:
+def explain(job_name: str, farm: FarmAddress, as_json: bool) -> None:
     """Say, worker by worker, why a job runs there or why it does not.
 
     Also lists the newest attempts that were lost, and why: their worker died, slept or was cut off, or another was
     first. Such images are rendered again and lose nothing but time.
     """
-    with door.connect() as client:
+    with farm.connect() as client:
         job = client.job(job_name)
         explanation = job.explain()
         if as_json:

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import asdict
 
 from farm.access.certificates import is_due, signing_request
-from farm.access.entrance import find_entrance
+from farm.access.client_access import find_client_access
 from farm.access.hosts import LOOPBACK
 from farm.access.versions import own_versions
 from farm.carrier.node import own_ip
@@ -97,7 +97,7 @@ def _enrol(
     request.worker, request.csr = f"workers/{worker_id}", csr
     request.hosts.extend(hosts)
     request.versions.CopyFrom(access_pb2.Versions(**asdict(own_versions())))
-    with closing(Connection(find_entrance(address, ca=ca), patience_seconds=0.0)) as farm:
+    with closing(Connection(find_client_access(address, ca=ca), patience_seconds=0.0)) as farm:
         answer: access_service_pb2.EnrollResponse = farm.call(farm.access.Enroll, request)
     membership = Membership(worker_id, address, ca, answer.ray_address, answer.ray_tls, answer.worker_token_name, hosts)
     worker_token = answer.worker_token or request.worker_token

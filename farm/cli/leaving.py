@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from farm.access.entrance import find_entrance
+from farm.access.client_access import find_client_access
 from farm.cli.service import is_installed, uninstall, worker_service
 from farm.connection import Connection
 from farm.errors import FarmError, MembershipError, WorkerFolderError
@@ -61,7 +61,7 @@ def _name(membership: Membership) -> str:
 def _connect(memberships: MembershipFolder, membership: Membership) -> Connection:
     """A connection to the farm, with the worker's own token."""
     token = memberships.load_secrets().worker_token
-    return Connection(find_entrance(membership.farm_address, token, membership.ca), patience_seconds=0.0)
+    return Connection(find_client_access(membership.farm_address, token, membership.ca), patience_seconds=0.0)
 
 
 def finish(farm: Connection, name: str) -> None:

@@ -5,10 +5,10 @@ import click
 from farm.api.codec import encode_model
 from farm.catalogue import Catalogue
 from farm.catalogue.catalogue import user_models_folder
-from farm.catalogue.shelf import Shelf
-from farm.cli.options import Door, farm_options, json_option
+from farm.catalogue.store import ModelStore
+from farm.cli.models_on_disk import add, pull, remove, verify
+from farm.cli.options import FarmAddress, farm_options, json_option
 from farm.cli.output import console, print_json, print_table, short_id
-from farm.cli.shelf import add, pull, remove, verify
 from farm.errors import ModelNotFoundError, UnreachableError
 from farm.v1 import job_pb2, model_pb2
 
@@ -27,7 +27,7 @@ Examples:
 @local_option
 @json_option
 @click.pass_context
-def models(context: click.Context, door: Door, local: bool, as_json: bool) -> None:
+def models(context: click.Context, farm: FarmAddress, local: bool, as_json: bool) -> None:
     """List the models, fetch and check them, or have one loaded.
 
     Without a command, lists them as `farm models list` does. A model lies on the disk of every machine that uses it:
@@ -35,19 +35,19 @@ def models(context: click.Context, door: Door, local: bool, as_json: bool) -> No
     FARM_MODELS names, or one in your user's data folder.
     """
     if context.invoked_subcommand is None:
-        _list(door, local=local, as_json=as_json)
+        _list(farm, local=local, as_json=as_json)
 
 
 @models.command("list", epilog="Example: farm models list --local")
 @farm_options
 @local_option
 @json_option
-def list_models(door: Door, local: bool, as_json: bool) -> None:
+def list_models(farm: FarmAddress, local: bool, as_json: bool) -> None:
     """List the models that can be rendered with, their defaults, and the workers that have them.
 
     Asks the farm; if none answers, lists what is on this machine's disk.
     """
-    _list(door, local=local, as_json=as_json)
+    _list(farm, local=local, as_json=as_json)
 
 
 @models.command(epilog="Example: farm models show shapes")
@@ -55,9 +55,9 @@ def list_models(door: Door, local: bool, as_json: bool) -> None:
 @farm_options
 @local_option
 @json_option
-def show(model: str, door: Door, local: bool, as_json: bool) -> None:
+def show(model: str, farm: FarmAddress, local: bool, as_json: bool) -> None:
     """Show MODEL: each of its forms with its digest, its defaults, and the workers that have it."""
-    shown = next((each for each in _known(door, local=local) if short_id(each.name) == short_id(model)), None)
+    shown = next((each for each in _known(farm, local=local) if short_id(each.name) == short_id(model)), None)
     if shown is None:
         Catalogue().get(short_id(model))  # it may be there and broken, which this says
         raise ModelNotFoundError(
@@ -73,15 +73,15 @@ def show(model: str, door: Door, local: bool, as_json: bool) -> None:
         f"Defaults: {defaults.width}x{defaults.height}, {_row(shown)[4]}\n"
         f"Workers: {', '.join(map(short_id, shown.workers)) or 'none that is known here'}"
     )
-    for source in Shelf().inventory(short_id(model)).sources:
+    for source in ModelStore().inventory(short_id(model)).sources:
         click.echo(f"On this machine, from: {source}")
 
 
-def _known(door: Door, *, local: bool) -> list[model_pb2.Model]:
+def _known(farm: FarmAddress, *, local: bool) -> list[model_pb2.Model]:
     """What the farm knows, or what is on this machine's disk if there is none, or if it is not to be asked."""
     if not local:
         try:
-            with door.connect() as client:
+            with farm.connect() as client:
                 return list(client.models())
         except UnreachableError as error:
             click.echo(f"No farm answers ({error.message}). This is what lies on this machine's disk.", err=True)
@@ -91,8 +91,8 @@ def _known(door: Door, *, local: bool) -> list[model_pb2.Model]:
     return [encode_model(model) for model in catalogue.models()]
 
 
-def _list(door: Door, *, local: bool, as_json: bool) -> None:
-    listed = _known(door, local=local)
+def _list(farm: FarmAddress, *, local: bool, as_json: bool) -> None:
+    listed = _known(farm, local=local)
     if as_json:
         print_json(listed)
         return
@@ -114,13 +114,13 @@ for command in (add, pull, verify, remove):
 @click.option("--worker", "workers", multiple=True, help="Only on this worker; may be given several times.")
 @farm_options
 @json_option
-def prewarm(model: str, workers: tuple[str, ...], door: Door, as_json: bool) -> None:
+def prewarm(model: str, workers: tuple[str, ...], farm: FarmAddress, as_json: bool) -> None:
     """Have workers load MODEL ahead of its jobs, so that the first image need not wait for it.
 
     Each loads it when it has nothing to render, and keeps it until it needs another. `farm workers --json` names the
     models that are loaded on each.
     """
-    with door.connect() as client:
+    with farm.connect() as client:
         told = client.prewarm(model, workers)
     if as_json:
         print_json({"workers": told})

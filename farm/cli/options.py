@@ -28,7 +28,7 @@ address_option = click.option(
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class FarmAddress:
     """Which farm a command calls, and with what, as far as its user says."""
 
     address: str
@@ -49,7 +49,7 @@ class Door:
 
 
 def farm_options(command: Callable[..., T]) -> Callable[..., T]:
-    """Gives a command the options that say which farm it calls, as its argument `door`."""
+    """Gives a command the options that say which farm it calls, as its argument `farm`."""
 
     @address_option
     @click.option(
@@ -63,10 +63,10 @@ def farm_options(command: Callable[..., T]) -> Callable[..., T]:
         help="What a farm elsewhere is verified with: its ca.pem, or its fingerprint.  [default: FARM_CA]",
     )
     @functools.wraps(command)
-    def with_door(*arguments: Any, address: str, token: str | None, ca: str | None, **options: Any) -> T:
-        return command(*arguments, door=Door(address, token, ca), **options)
+    def with_farm(*arguments: Any, address: str, token: str | None, ca: str | None, **options: Any) -> T:
+        return command(*arguments, farm=FarmAddress(address, token, ca), **options)
 
-    return with_door
+    return with_farm
 
 
 listen_option = click.option(

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from farm.api.plain import to_plain
+from farm.api.json_form import json_form
 
 _WIDE = 200
 """Columns where the output is no terminal: enough that nothing is cut."""
@@ -27,11 +27,11 @@ def console(*, error: bool = False) -> Console:
 def print_json(value: Message | Sequence[Message] | dict[str, Any]) -> None:
     """Prints a message as one JSON object on one line, or several as an array with one on each."""
     if isinstance(value, Message):
-        click.echo(json.dumps(to_plain(value), ensure_ascii=False))
+        click.echo(json.dumps(json_form(value), ensure_ascii=False))
     elif isinstance(value, dict):
         click.echo(json.dumps(value, ensure_ascii=False))
     else:
-        lines = ",\n ".join(json.dumps(to_plain(message), ensure_ascii=False) for message in value)
+        lines = ",\n ".join(json.dumps(json_form(message), ensure_ascii=False) for message in value)
         click.echo(f"[{lines}]")
 
 

@@ -10,7 +10,7 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.filesize import decimal
 
-from farm.api.plain import to_plain
+from farm.api.json_form import json_form
 from farm.api.requests import MAX_ENTRIES, image_spec_message
 from farm.api.status import MAX_VIOLATIONS
 from farm.batch import Row
@@ -176,7 +176,7 @@ def _print_job_json(job: job_pb2.Job, size: Size) -> None:
             "estimated_seconds": seconds,
             "estimated_bytes": size.total,
             "estimated_bytes_from": size.job or None,
-            "spec": to_plain(job.spec),
+            "spec": json_form(job.spec),
             "refused": [],
         }
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from farm.batch import read_picture
-from farm.cli.options import Door, farm_options, json_option
+from farm.cli.options import FarmAddress, farm_options, json_option
 from farm.cli.output import console, print_json
 from farm.cli.progress import follow
 from farm.client import Client, Job
@@ -70,7 +70,7 @@ Examples:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Keep the new image here.")
 @farm_options
 @json_option
-def render(file: Path, picture: Path | None, out: Path | None, door: Door, as_json: bool) -> None:
+def render(file: Path, picture: Path | None, out: Path | None, farm: FarmAddress, as_json: bool) -> None:
     """Render an image again from what its file says, and say whether the pixels agree.
 
     The farm is pinned to the same model digest, attention variant, runtime and compute unit, as far as it has them;
@@ -84,7 +84,7 @@ def render(file: Path, picture: Path | None, out: Path | None, door: Door, as_js
         raise ArtifactError(f"{file} cannot be rendered again. {error.message}") from None
     if picture is not None and not record.init_image_sha256:
         raise click.UsageError(f"{file} did not start from a picture, so leave --init-image out.")
-    with door.connect() as client:
+    with farm.connect() as client:
         if record.init_image_sha256:
             init_image = _init_image(client, record.init_image_sha256, file, picture)
             record = dataclasses.replace(record, spec=dataclasses.replace(record.spec, init_image=init_image))

@@ -40,7 +40,7 @@ from farm.coordinator.engine import Engine, LocalEngine
 from farm.coordinator.ray_engine import RayEngine
 from farm.metrics import BOTH, COORDINATOR, WORKER, Meters
 from farm.web.server import WebServer
-from farm.webhooks.courier import delivering
+from farm.webhooks.delivery import delivering
 from farm.webhooks.signing import Secret
 
 

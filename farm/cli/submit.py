@@ -14,7 +14,7 @@ from farm.batch import READERS, read_picture
 from farm.batch.grid import Axis, parse_axis
 from farm.cli.entries import Batch, Source, expanded, fields_as_options, file_source, prompts_source, varied
 from farm.cli.jobs import follow_to_end, pull_job
-from farm.cli.options import Door, farm_options, json_option, read_pairs
+from farm.cli.options import FarmAddress, farm_options, json_option, read_pairs
 from farm.cli.outcome import describe_end, describe_failures, exit_code
 from farm.cli.output import console, count_images, print_json, short_id
 from farm.cli.preview import show_preview
@@ -164,7 +164,7 @@ def submit(
     yes: bool,
     wait: bool,
     folder: Path | None,
-    door: Door,
+    farm: FarmAddress,
     as_json: bool,
     **fields: Any,
 ) -> None:
@@ -201,7 +201,7 @@ def submit(
     if axes:
         arguments.setdefault("seed", secrets.randbelow(SEED_LIMIT))
         source = varied(source, axes, arguments["seed"])
-    with door.connect() as client, fields_as_options():
+    with farm.connect() as client, fields_as_options():
         if dry_run:
             sys.exit(0 if show_preview(client, source, arguments, as_json=as_json) else 1)
         if is_template or axes:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from farm.access.tokens import Role
-from farm.cli.options import Door, farm_options, json_option
+from farm.cli.options import FarmAddress, farm_options, json_option
 from farm.cli.output import console, local_time, print_json, print_table, short_id
 from farm.v1 import access_pb2
 
@@ -54,9 +54,9 @@ def token() -> None:
 @click.option("--expires", type=Lifetime(), help="When it ends, from now: 12h, 30d, 8w.  [default: never]")
 @farm_options
 @json_option
-def create(role: str, name: str, expires: int | None, door: Door, as_json: bool) -> None:
+def create(role: str, name: str, expires: int | None, farm: FarmAddress, as_json: bool) -> None:
     """Make a token, and print it once."""
-    with door.connect() as client:
+    with farm.connect() as client:
         made = client.create_token(Role(role), name, None if expires is None else time.time() + expires)
     if as_json:
         print_json(made)
@@ -71,9 +71,9 @@ def create(role: str, name: str, expires: int | None, door: Door, as_json: bool)
 @token.command("list", epilog="Example: farm token list")
 @farm_options
 @json_option
-def list_tokens(door: Door, as_json: bool) -> None:
+def list_tokens(farm: FarmAddress, as_json: bool) -> None:
     """List tokens, also those that count no more."""
-    with door.connect() as client:
+    with farm.connect() as client:
         listed = list(client.tokens())
     if as_json:
         print_json(listed)
@@ -100,9 +100,9 @@ def list_tokens(door: Door, as_json: bool) -> None:
 @click.argument("token_ids", metavar="TOKEN...", nargs=-1, required=True)
 @farm_options
 @json_option
-def revoke(token_ids: tuple[str, ...], door: Door, as_json: bool) -> None:
+def revoke(token_ids: tuple[str, ...], farm: FarmAddress, as_json: bool) -> None:
     """Make tokens useless, at once and for good."""
-    with door.connect() as client:
+    with farm.connect() as client:
         revoked = [client.revoke_token(token_id) for token_id in token_ids]
     if as_json:
         print_json(revoked)

@@ -5,7 +5,7 @@ import time
 
 import click
 
-from farm.cli.options import Door, farm_options, json_option
+from farm.cli.options import FarmAddress, farm_options, json_option
 from farm.cli.output import console, local_time, print_json, print_table, short_id
 from farm.cli.progress import describe_rate
 from farm.cli.token import Lifetime
@@ -22,12 +22,12 @@ Examples:
 @farm_options
 @json_option
 @click.pass_context
-def workers(context: click.Context, /, door: Door, as_json: bool) -> None:
+def workers(context: click.Context, /, farm: FarmAddress, as_json: bool) -> None:
     """List the machines that render."""
     if context.invoked_subcommand is not None:
-        context.default_map = {context.invoked_subcommand: dataclasses.asdict(door)}
+        context.default_map = {context.invoked_subcommand: dataclasses.asdict(farm)}
         return
-    with door.connect() as client:
+    with farm.connect() as client:
         listed = list(client.workers())
     if as_json:
         print_json(listed)
@@ -58,14 +58,14 @@ def workers(context: click.Context, /, door: Door, as_json: bool) -> None:
 @click.option("--name", default="invite", show_default=True, help="For whom it is, for the list of tokens.")
 @farm_options
 @json_option
-def invite(expires: int, name: str, door: Door, as_json: bool) -> None:
+def invite(expires: int, name: str, farm: FarmAddress, as_json: bool) -> None:
     """Print the line by which one machine joins the farm.
 
     It counts once. Paste it on the machine that is to join; whoever has it can join in that machine's place.
     """
     from farm.cli.invitation import Invitation
 
-    with door.connect() as client:
+    with farm.connect() as client:
         made = client.create_invite(name, time.time() + expires)
     invitation = Invitation(made.addresses[0], made.secret, made.ca_fingerprint)
     line = f"farm worker join '{invitation}'"

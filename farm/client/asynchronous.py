@@ -28,7 +28,7 @@ from farm.client.shared import (
     PAGE_SIZE,
     PATIENCE_SECONDS,
     KnownJob,
-    chosen_entrance,
+    chosen_access,
     create_invite_request,
     create_token_request,
     drain_request,
@@ -78,7 +78,7 @@ class AsyncClient:
         ca: str | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        self._connection = AsyncConnection(chosen_entrance(address, token, ca), patience_seconds)
+        self._connection = AsyncConnection(chosen_access(address, token, ca), patience_seconds)
         self.address = self._connection.address
 
     async def __aenter__(self) -> Self:

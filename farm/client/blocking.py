@@ -22,7 +22,7 @@ from farm.client.shared import (
     PAGE_SIZE,
     PATIENCE_SECONDS,
     KnownJob,
-    chosen_entrance,
+    chosen_access,
     create_invite_request,
     create_token_request,
     drain_request,
@@ -72,7 +72,7 @@ class Client:
         ca: str | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        self._connection = Connection(chosen_entrance(address, token, ca), patience_seconds)
+        self._connection = Connection(chosen_access(address, token, ca), patience_seconds)
         self.address = self._connection.address
 
     def __enter__(self) -> Self:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
-from farm.access.entrance import Entrance, find_entrance
+from farm.access.client_access import ClientAccess, find_client_access
 from farm.access.tokens import Role
 from farm.api import codec
 from farm.api.address import DEFAULT_ADDRESS, check_written
@@ -23,7 +23,7 @@ PAGE_SIZE = 1000
 _DEFAULTS = tuple(field.name for field in dataclasses.fields(ImageSpec))
 
 
-def chosen_entrance(address: str | None, token: str | None, ca: str | None) -> Entrance:
+def chosen_access(address: str | None, token: str | None, ca: str | None) -> ClientAccess:
     """The way into the farm: as said, as FARM_ADDRESS, FARM_TOKEN and FARM_CA say, or into the one on this machine.
 
     Raises:
@@ -33,7 +33,7 @@ def chosen_entrance(address: str | None, token: str | None, ca: str | None) -> E
     """
     chosen = address or os.environ.get("FARM_ADDRESS") or DEFAULT_ADDRESS
     check_written(chosen)
-    return find_entrance(chosen, token, ca)
+    return find_client_access(chosen, token, ca)
 
 
 def outgoing(

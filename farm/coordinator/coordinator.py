@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from farm.coordinator import chronicle, viewer
+from farm.coordinator import event_log, viewer
 from farm.coordinator.admission import PRIORITIES, Models, chosen_model, job_violations
-from farm.coordinator.bulletin import Bulletin
 from farm.coordinator.clock import Clock
 from farm.coordinator.disk_guard import DiskGuard
 from farm.coordinator.dispatcher import Dispatcher
@@ -23,13 +22,13 @@ from farm.coordinator.journal_reader import JobRow
 from farm.coordinator.learned import Keeper
 from farm.coordinator.loop import Change, Loop, Observer
 from farm.coordinator.metering import Metering
-from farm.coordinator.owed import Owed
+from farm.coordinator.pending_webhooks import PendingWebhooks
 from farm.coordinator.prewarming import Prewarming
 from farm.coordinator.recovery import recover, reopened
 from farm.coordinator.storage import Storage
 from farm.coordinator.submission import Request, Submission
 from farm.coordinator.views import Explanation, FarmView, ImageView, JobView, WatchEvent, WorkerView
-from farm.coordinator.watch import watch
+from farm.coordinator.watch import Subscriptions, watch
 from farm.domain import SEED_LIMIT, ImageSpec, ImageState, JobSpec, JobState
 from farm.errors import (
     DiskFullError,
@@ -61,7 +60,7 @@ class Coordinator:
         self._models = models
         self._state = state
         self._loop = loop
-        self._bulletin = Bulletin()
+        self._subscriptions = Subscriptions()
         self._arriving: set[str] = set()
         # Retrying and deleting a job that has ended read the journal first; one at a time, so they see each other.
         self._reviving = asyncio.Lock()
@@ -71,11 +70,11 @@ class Coordinator:
         self.meters = metering.meters
         self.gallery = Gallery(storage, self._spec_of)
         """All committed images, as lists."""
-        self.owed = Owed(storage)
+        self.pending_webhooks = PendingWebhooks(storage)
         """Ends of jobs that are yet to be told."""
-        loop.observe(chronicle.observe)
+        loop.observe(event_log.observe)
         loop.observe(metering.observe)
-        loop.observe(self._bulletin.publish)
+        loop.observe(self._subscriptions.publish)
 
     @classmethod
     @asynccontextmanager
@@ -262,7 +261,7 @@ class Coordinator:
             JobNotFoundError: There is no such job.
         """
         await self._row(job_id)
-        async for event in watch(self, job_id, after_sequence, self._bulletin, self._loop, self._storage):
+        async for event in watch(self, job_id, after_sequence, self._subscriptions, self._loop, self._storage):
             yield event
 
     async def workers(self) -> list[WorkerView]:

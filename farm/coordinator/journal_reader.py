@@ -221,7 +221,7 @@ class JournalReader:
         )
         return [msgspec.json.decode(body, type=ev.ImageCommitted) for (body,) in rows][::-1]
 
-    def owed_webhooks(self) -> list[str]:
+    def pending_webhooks(self) -> list[str]:
         """Jobs that have ended, and whose end is yet to be told."""
         rows = self._sql.execute("SELECT job_id FROM webhooks JOIN jobs USING (job_id) WHERE state IS NOT NULL")
         return [job_id for (job_id,) in rows]

@@ -13,7 +13,7 @@ from farm.diffusion.init_image import read_init_image
 from farm.diffusion.loading import load_component
 from farm.diffusion.noise import RANDOM_SOURCES, Latents, RandomSource
 from farm.diffusion.prediction import Predict, denoiser, guide
-from farm.diffusion.prompts import EncodedPrompt, PromptEncoder, condition
+from farm.diffusion.prompt_encoder import EncodedPrompt, PromptEncoder, condition
 from farm.diffusion.samplers import SAMPLERS
 from farm.diffusion.schedule import Schedule
 from farm.diffusion.tokenizer import Tokenizer

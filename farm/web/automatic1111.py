@@ -18,7 +18,7 @@ from farm.errors import FarmError, InvalidRequestError
 from farm.web.answers import HTTP_STATUS, Handler, in_form, json_answer
 from farm.web.automatic1111_images import HASH_DIGITS, SOURCE, SPACINGS, chosen_model, img2img, txt2img
 from farm.web.calls import body_of
-from farm.web.desk import Order
+from farm.web.open_orders import Order
 from farm.web.orders import cancel
 from farm.web.site import allowed_caller, site_of
 
@@ -79,7 +79,7 @@ def routes() -> list[Route]:
 async def progress(request: Request) -> Response:
     """How far the oldest of the caller's requests is."""
     caller = allowed_caller(request, "/farm.v1.JobService/GetJob")
-    orders = site_of(request).desk.of(caller.display_name, SOURCE)
+    orders = site_of(request).open_orders.of(caller.display_name, SOURCE)
     return json_answer(_progress(orders[0], len(orders)) if orders else _progress(None, 0))
 
 
@@ -87,7 +87,7 @@ async def interrupt(request: Request) -> Response:
     """Cancels the caller's requests; they answer with what is finished."""
     caller = allowed_caller(request, "/farm.v1.JobService/CancelJob")
     site = site_of(request)
-    for order in site.desk.of(caller.display_name, SOURCE):
+    for order in site.open_orders.of(caller.display_name, SOURCE):
         await cancel(site.coordinator, order.job.job_id)
     return json_answer({})
 
@@ -111,7 +111,7 @@ async def choose(request: Request) -> Response:
     if wrong:
         raise codec.refusal(wrong)
     model = await chosen_model(request, caller, chosen)
-    site_of(request).desk.chosen_models[caller.display_name] = model
+    site_of(request).open_orders.chosen_models[caller.display_name] = model
     return json_answer(None)
 
 
@@ -152,7 +152,7 @@ def error_answer(error: FarmError) -> Response:
 async def _options(request: Request, caller: Token) -> dict[str, Any]:
     site = site_of(request)
     known = await asyncio.to_thread(site.catalogue.models)
-    chosen = site.desk.chosen_models.get(caller.display_name) or (known[0].name if len(known) == 1 else "")
+    chosen = site.open_orders.chosen_models.get(caller.display_name) or (known[0].name if len(known) == 1 else "")
     current = next((_described(model) for model in known if model.name == chosen), {"title": "", "sha256": ""})
     return {
         "sd_model_checkpoint": current["title"],

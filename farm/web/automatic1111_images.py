@@ -158,7 +158,7 @@ async def chosen_model(request: Request, caller: Token, settings: Mapping[str, A
     site = site_of(request)
     title = settings.get("sd_model_checkpoint")
     if not title:
-        return site.desk.chosen_models.get(caller.display_name, "")
+        return site.open_orders.chosen_models.get(caller.display_name, "")
     name = str(title).partition(" [")[0].removesuffix(".safetensors")
     return (await asyncio.to_thread(site.catalogue.get, name)).name
 

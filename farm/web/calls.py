@@ -16,8 +16,8 @@ from starlette.routing import Route
 from farm.api import codec
 from farm.api.caller import calling_as
 from farm.api.job_service import JobService
+from farm.api.json_form import json_form
 from farm.api.model_service import ModelService
-from farm.api.plain import to_plain
 from farm.api.requests import submission
 from farm.api.worker_service import WorkerService
 from farm.errors import FarmError
@@ -70,7 +70,7 @@ async def call(request: Request) -> Response:
     message = _parsed(await body_of(request), _METHODS[method]())
     with calling_as(caller):
         answer = await getattr(_servicer(site_of(request), service), name)(message, _Context())
-    return json_answer(to_plain(answer))
+    return json_answer(json_form(answer))
 
 
 async def submit(request: Request) -> Response:
@@ -89,7 +89,7 @@ async def submit(request: Request) -> Response:
 
     with calling_as(caller):
         job = await JobService(site_of(request).coordinator).SubmitJob(stream(), _Context())  # type: ignore[arg-type]
-    return json_answer(to_plain(job))
+    return json_answer(json_form(job))
 
 
 async def body_of(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:

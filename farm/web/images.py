@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from farm.access.tokens import Token
 from farm.api import codec
-from farm.api.plain import to_plain
+from farm.api.json_form import json_form
 from farm.coordinator.gallery import MAX_PAGE
 from farm.coordinator.views import ImageFilter, ImageView
 from farm.domain import ChipClass
@@ -58,7 +58,7 @@ async def one(request: Request) -> Response:
     """All that is known of an image, and the command that renders it again."""
     job_id = await _visible_job(request, allowed_caller(request, _LIST))
     image = await site_of(request).coordinator.image(job_id, request.path_params["index"])
-    known = to_plain(codec.encode_image(image))
+    known = json_form(codec.encode_image(image))
     if image.committed is not None:
         provenance = image.committed.provenance
         known |= {"model": provenance.model, "chip": provenance.chip, "versions": dict(provenance.versions)}

@@ -21,7 +21,7 @@ from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.views import ImageView, JobView
 from farm.domain import ImageSpec, ImageState, JobSpec, JobState
 from farm.errors import ImageFailedError, JobNotFoundError, TimeLimitError, UnreachableError, WrongStateError
-from farm.web.desk import Order
+from farm.web.open_orders import Order
 from farm.web.site import site_of
 
 MAX_IMAGES = 100
@@ -73,7 +73,7 @@ async def fulfil(
     site = site_of(request)
     coordinator = site.coordinator
     job_id = await _submit(coordinator, JobSpec(model, name, labels=labels, defaults=wanted), caller, count)
-    with site.desk.showing(Order(source, caller.display_name, await coordinator.job(job_id))) as order:
+    with site.open_orders.showing(Order(source, caller.display_name, await coordinator.job(job_id))) as order:
         await _wait(request, coordinator, order, seconds)
     settled = frozenset({ImageState.SUCCEEDED, ImageState.FAILED})
     images = await coordinator.images(job_id, settled, -1, count)

@@ -12,9 +12,9 @@ from farm.api.model_service import ModelSource
 from farm.api.permissions import check_permission
 from farm.coordinator.coordinator import Coordinator
 from farm.errors import PermissionDeniedError, UnauthenticatedError
-from farm.web.desk import Desk
 from farm.web.history import History
 from farm.web.live import Live, Owners
+from farm.web.open_orders import OpenOrders
 from farm.web.sessions import Sessions
 from farm.web.thumbnails import Thumbnails
 
@@ -39,7 +39,7 @@ class Site:
         owners: Whose jobs are whose.
         live: The page's live view.
         thumbnails: Small pictures.
-        desk: What other tools wait for.
+        open_orders: What other tools wait for.
     """
 
     coordinator: Coordinator
@@ -51,7 +51,7 @@ class Site:
     owners: Owners
     live: Live
     thumbnails: Thumbnails
-    desk: Desk = field(default_factory=Desk)
+    open_orders: OpenOrders = field(default_factory=OpenOrders)
 
 
 def site_of(connection: HTTPConnection) -> Site:

@@ -38,7 +38,7 @@ from farm.reports import (
     Report,
     ResidencyReport,
 )
-from farm.worker.line import Connected, Gone, Heard, Line
+from farm.worker.bridge_socket import BridgeConnection, Connected, Gone, Heard
 from farm.worker.messages import Stop
 from farm.worker.outbox import Outbox, OutboxFullError
 
@@ -77,9 +77,9 @@ class Daemon:
         self._renderer = renderer
         self._outbox = outbox
         self._inbox = inbox
-        self._line: Line | None = None
+        self._bridge: BridgeConnection | None = None
         self._held = outbox.attempts()
-        self._waiting: deque[int] = deque()  # what this line was not offered yet
+        self._waiting: deque[int] = deque()  # what this bridge was not offered yet
         self._in_flight: dict[int, int] = {}  # what it was, with sizes, and is not acknowledged
         self._refusal = ""
         self._device = DeviceReport()
@@ -88,7 +88,7 @@ class Daemon:
     @property
     def has_bridge(self) -> bool:
         """Whether a bridge is connected; may be asked on any thread."""
-        return self._line is not None
+        return self._bridge is not None
 
     def run(self) -> None:
         """Works until it is told to stop; then ends in order, within about ten seconds.
@@ -117,25 +117,25 @@ class Daemon:
 
     def _take(self, message: Report | Connected | Heard | Gone) -> None:
         match message:
-            case Connected(line):
-                self._greet(line)
-            case Gone(line):
-                if line is self._line:
-                    self._line = None
+            case Connected(bridge):
+                self._greet(bridge)
+            case Gone(bridge):
+                if bridge is self._bridge:
+                    self._bridge = None
                     _log.info("daemon.bridge_lost kept=%d", len(self._outbox.numbers()))
-            case Heard(line, said):
-                if line is self._line:
+            case Heard(bridge, said):
+                if bridge is self._bridge:
                     self._obey(said)
             case ImageReport() | ImageFailureReport() | AttemptReport():
                 self._keep(message)
             case _:
                 self._mention(message)
 
-    def _greet(self, line: Line) -> None:
-        if self._line is not None:
+    def _greet(self, bridge: BridgeConnection) -> None:
+        if self._bridge is not None:
             self._say(Replaced())
-            self._line.close(flush=True)
-        self._line = line
+            self._bridge.close(flush=True)
+        self._bridge = bridge
         self._waiting = deque(self._outbox.numbers())
         self._in_flight.clear()
         _log.info("daemon.bridge_connected kept=%d attempts=%d", len(self._waiting), len(self._held))
@@ -178,14 +178,14 @@ class Daemon:
             self._device = report
         elif isinstance(report, ResidencyReport):
             self._residency = report
-        elif not isinstance(report, FactsReport) and self._line is not None and self._line.backlog > BACKLOG:
+        elif not isinstance(report, FactsReport) and self._bridge is not None and self._bridge.backlog > BACKLOG:
             return
         self._say(Told(report))
 
     def _offer(self) -> None:
         """Sends what is kept, as far as the window allows."""
         while (
-            self._line is not None
+            self._bridge is not None
             and self._waiting
             and len(self._in_flight) < WINDOW_COUNT
             and sum(self._in_flight.values()) < WINDOW_BYTES
@@ -194,11 +194,11 @@ class Daemon:
             data = self._outbox.get(number)
             if data is not None:
                 self._in_flight[number] = len(data)
-                self._line.send(data)
+                self._bridge.send(data)
 
     def _say(self, message: FromDaemon) -> None:
-        if self._line is not None:
-            self._line.send(encode(message))
+        if self._bridge is not None:
+            self._bridge.send(encode(message))
 
     def _end_attempts(self, reason: str) -> None:
         """Says of every attempt that is held and not rendered any more that it is over."""
@@ -223,6 +223,6 @@ class Daemon:
             if not isinstance(message, Stop):
                 self._take(message)
         self._say(Farewell("it was stopped"))
-        if self._line is not None:
-            self._line.close(flush=True)
+        if self._bridge is not None:
+            self._bridge.close(flush=True)
         _log.info("daemon.stopped kept=%d", len(self._outbox.numbers()))

@@ -10,7 +10,7 @@ from farm.diffusion.png import encode_png
 from farm.domain import AttemptKey, Provenance, RenderSpec
 from farm.errors import FarmError
 from farm.reports import AttemptReport, ImageFailureReport, ImageReport, Stage, StageReport
-from farm.worker.link import Link
+from farm.worker.host_connection import HostConnection
 
 _IMAGES_WAITING = 4
 """Beyond this many the rendering waits, so that slow encoding cannot fill the memory."""
@@ -33,8 +33,8 @@ class Picture:
 class Delivery:
     """Tells the host of images and of the ends of attempts, in the order in which they are put."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, host: HostConnection) -> None:
+        self._host = host
         self._waiting: queue.Queue[Picture | ImageFailureReport | AttemptReport] = queue.Queue(_IMAGES_WAITING)
         threading.Thread(target=self._run, name="delivery", daemon=True).start()
 
@@ -46,12 +46,12 @@ class Delivery:
         while True:
             item = self._waiting.get()
             try:
-                self._link.tell(self._encoded(item) if isinstance(item, Picture) else item)
+                self._host.tell(self._encoded(item) if isinstance(item, Picture) else item)
             except OSError:
                 return  # the host is gone, and this process is about to be
 
     def _encoded(self, picture: Picture) -> ImageReport | ImageFailureReport:
-        self._link.tell(StageReport(picture.key, Stage.SAVE, picture.index))
+        self._host.tell(StageReport(picture.key, Stage.SAVE, picture.index))
         try:
             png = encode_png(picture.rendered.pixels, picture.spec, picture.provenance, picture.rendered.notes)
         except Exception as error:  # noqa: BLE001 - one image that cannot be written must not cost the others theirs

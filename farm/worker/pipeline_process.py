@@ -3,7 +3,7 @@
 The main thread alone renders, and it listens to its host between steps: Core ML's bridge holds the GIL during a whole
 `predict`, so another thread would not get to it sooner. For the same reason the main thread itself says which stage it
 enters, before it enters it. Two threads stand by: one encodes and delivers finished images while the next is rendered;
-one ends the process when its host is gone. Should the GIL not come back at all, the link's watch ends the process.
+one ends the process when its host is gone. Should the GIL never come back, the connection's watch ends it.
 """
 
 import gc
@@ -42,7 +42,7 @@ from farm.worker.calibration import Pipeline
 from farm.worker.deadlines import StepTimes
 from farm.worker.delivery import Delivery, Picture, failure
 from farm.worker.device_lock import DeviceLock
-from farm.worker.link import Link
+from farm.worker.host_connection import HostConnection
 from farm.worker.memory import Gauge
 from farm.worker.messages import Calibrate, Offer, Order, Settings, Trial
 from farm.worker.worklist import StoppedError, WithdrawnError, Worklist
@@ -77,8 +77,8 @@ class PipelineProcess:
         self._settings = settings
         self._variants = {variant.digest: variant for variant in settings.variants}
         self._load_pipeline: LoadPipeline = pkgutil.resolve_name(settings.pipeline)
-        self._link = Link(connection, settings.deadlines.grace)
-        self._delivery = Delivery(self._link)
+        self._host = HostConnection(connection, settings.deadlines.grace)
+        self._delivery = Delivery(self._host)
 
         self._worklist = Worklist(end=self._delivery.put)
         self._key = AttemptKey("", 0)
@@ -109,7 +109,7 @@ class PipelineProcess:
 
     def _rest(self) -> None:
         """Waits for something to do; after a while without, runs a trial."""
-        self._link.rest(self._settings.deadlines.save)
+        self._host.rest(self._settings.deadlines.save)
         waiting = self._calibrate.trials
         if not waiting or self._connection.poll(self._calibrate.idle_seconds):
             self._take(self._connection.recv())
@@ -121,13 +121,13 @@ class PipelineProcess:
         told = None
         while reason := _why_not(lock):
             if reason != told:
-                self._link.rest(None)
-                self._link.tell(DeviceReport(reason))
+                self._host.rest(None)
+                self._host.tell(DeviceReport(reason))
                 told = reason
             if self._connection.poll(_LOCK_SECONDS):
                 self._listen()
-        self._link.rest(self._settings.deadlines.start)
-        self._link.tell(DeviceReport())
+        self._host.rest(self._settings.deadlines.start)
+        self._host.tell(DeviceReport())
 
     def _listen(self) -> None:
         """Takes in all that the host has said so far."""
@@ -148,10 +148,10 @@ class PipelineProcess:
         return bool(self._calibrate.trials) and time.monotonic() < self._first_until
 
     def _run_first_trials(self) -> None:
-        self._link.tell(DeviceReport("finds out on which compute unit it is the faster, before it renders"))
+        self._host.tell(DeviceReport("finds out on which compute unit it is the faster, before it renders"))
         while self._is_trial_first:
             self._try(self._calibrate.trials[0])
-        self._link.tell(DeviceReport())
+        self._host.tell(DeviceReport())
 
     def _try(self, trial: Trial) -> None:
         """Runs a trial; it remains to be run if it is put off."""
@@ -175,13 +175,13 @@ class PipelineProcess:
         self._calibrate = replace(
             self._calibrate, trials=tuple(other for other in self._calibrate.trials if other != trial)
         )
-        self._link.tell(MeasurementReport(measured))
+        self._host.tell(MeasurementReport(measured))
 
     def _after_trial_step(self, step: int) -> None:
         assert self._trial is not None, "steps of a trial are reported while one runs"
         self._promise(Stage.DENOISE)
         count = self._trial.spec.steps
-        self._link.tell(TrialReport(self._trial.digest, self._trial.compute_unit, Stage.DENOISE, step, count))
+        self._host.tell(TrialReport(self._trial.digest, self._trial.compute_unit, Stage.DENOISE, step, count))
         self._listen()
         if self._worklist.is_waiting and not self._is_trial_first:
             raise _PutOffError
@@ -231,7 +231,7 @@ class PipelineProcess:
         if used > self._told_memory * _MORE:
             self._told_memory = used
             place = (assignment.model_digest, assignment.compute_unit)
-            self._link.tell(MeasurementReport(Measurement(*place, peak_memory_bytes=used)))
+            self._host.tell(MeasurementReport(Measurement(*place, peak_memory_bytes=used)))
 
     def _render(self, pipeline: Pipeline, index: int, spec: RenderSpec) -> Rendered:
         steps = pipeline.render(spec)
@@ -247,7 +247,7 @@ class PipelineProcess:
             self._step_times.add(now - self._step_began)
             self._step_began = now
             self._promise(Stage.DENOISE)
-            self._link.tell(StepReport(self._key, index, step, spec.step_count))
+            self._host.tell(StepReport(self._key, index, step, spec.step_count))
             self._listen()
             self._worklist.check(between_images=False)
 
@@ -264,11 +264,11 @@ class PipelineProcess:
         gc.collect()
         self._gauge.restart()
         self._told_memory = 0
-        self._link.tell(ResidencyReport(()))
+        self._host.tell(ResidencyReport(()))
         self._step_times = StepTimes()
         pipeline = self._load_pipeline(variant, self._settings.runtime, compute_unit, self._enter)
         self._resident = (variant, compute_unit, pipeline)
-        self._link.tell(ResidencyReport((variant.model,)))
+        self._host.tell(ResidencyReport((variant.model,)))
         return pipeline
 
     def _enter(self, stage: Stage) -> None:
@@ -276,12 +276,12 @@ class PipelineProcess:
         self._step_began = time.monotonic()
         self._promise(stage)
         if self._trial is not None:
-            self._link.tell(TrialReport(self._trial.digest, self._trial.compute_unit, stage))
+            self._host.tell(TrialReport(self._trial.digest, self._trial.compute_unit, stage))
         else:
-            self._link.tell(StageReport(self._key, stage, self._index))
+            self._host.tell(StageReport(self._key, stage, self._index))
 
     def _promise(self, stage: Stage) -> None:
-        self._link.promise(self._settings.deadlines.of_stage(stage, self._step_times.expected))
+        self._host.promise(self._settings.deadlines.of_stage(stage, self._step_times.expected))
 
     def _provenance(self, variant: ModelVariant, compute_unit: ComputeUnit) -> Provenance:
         return Provenance(

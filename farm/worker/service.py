@@ -17,8 +17,8 @@ from farm.errors import WorkerFolderError
 from farm.metrics import BOTH, CERTIFICATE_EXPIRY, WORKER, WORKER_CONNECTED, WORKER_OUTBOX, Meters, measure_process
 from farm.reports import Renderer
 from farm.scratch import SHORT, scratch_folder
+from farm.worker.bridge_socket import listen
 from farm.worker.daemon import Daemon, Inbox
-from farm.worker.line import listen
 from farm.worker.messages import Stop
 from farm.worker.metering import MeteredRenderer
 from farm.worker.metrics_server import MetricsAccess, serve_metrics
@@ -77,13 +77,13 @@ def run_worker(settings: WorkerSettings, renderer: Renderer, inbox: Inbox) -> No
         WorkerNameTakenError: Another worker has this one's name.
     """
     check_address(settings.ray_address, settings.security)
-    with locked(settings.folder), scratch_folder("farm-worker", SHORT) as doorstep:
+    with locked(settings.folder), scratch_folder("farm-worker", SHORT) as socket_folder:
         outbox = _outbox(settings.folder / "outbox")
         meters = Meters((*BOTH, *WORKER))
         address = settings.metrics_address()
         with (
             serve_metrics(address, meters, settings.metrics_access(), or_any_port=not settings.metrics_listen) as port,
-            listen(doorstep / "daemon", inbox.put),
+            listen(socket_folder / "daemon", inbox.put),
         ):
             reached = partial(_reached, address.rpartition(":")[0], port, settings.ray_address)
             metered = MeteredRenderer(renderer, meters, reached)
@@ -91,7 +91,7 @@ def run_worker(settings: WorkerSettings, renderer: Renderer, inbox: Inbox) -> No
             meters.before_each(partial(_measure, meters, settings, daemon, outbox))
             environment = {
                 **ray_environment(settings.ray_address, settings.security),
-                SOCKET: str(doorstep / "daemon"),
+                SOCKET: str(socket_folder / "daemon"),
             }
             raylet = Raylet(settings.ray_address, environment, lambda: daemon.has_bridge, settings.prepare)
             raylet.start()

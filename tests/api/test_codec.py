@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from farm import domain
 from farm.api import codec
-from farm.api.plain import to_plain
+from farm.api.json_form import json_form
 from farm.api.requests import Assembler, image_spec_message, submission
 from farm.coordinator.views import ProgressView, WatchEvent, WorkerView
 from farm.domain import ImageSpec, ImageState, JobState, Pin
@@ -148,11 +148,11 @@ def test_progress_names_an_image_only_where_it_serves_one(index: int | None) -> 
 
 def test_plain_data_has_the_names_of_the_api_and_whole_numbers_as_numbers() -> None:
     image = job_pb2.Image(index=3, seed=2**32 - 1, spec=job_pb2.ImageSpec(seed=5), size_bytes=2**40)
-    plain = to_plain(image)
+    plain = json_form(image)
     assert (plain["index"], plain["seed"], plain["spec"], plain["size_bytes"]) == (3, 2**32 - 1, {"seed": 5}, 2**40)
-    job = to_plain(job_pb2.Job(spec=job_pb2.JobSpec(labels={"key": "7"})))
+    job = json_form(job_pb2.Job(spec=job_pb2.JobSpec(labels={"key": "7"})))
     assert (job["failed_count"], job["spec"]["labels"]) == (0, {"key": "7"})
-    variants = to_plain(model_pb2.Model(variants=[model_pb2.ModelVariant(size_bytes=9)]))["variants"]
+    variants = json_form(model_pb2.Model(variants=[model_pb2.ModelVariant(size_bytes=9)]))["variants"]
     assert variants[0]["size_bytes"] == 9
 
 
@@ -162,7 +162,7 @@ def test_a_worker_tells_what_it_measured_and_leaves_out_what_it_did_not_time() -
     failed = domain.Measurement("sha256:2", unit, failure="the process was ended by signal 6")
     facts = worker_facts().with_measurement(timed).with_measurement(failed)
     view = WorkerView("w", domain.WorkerState.ACTIVE, "", facts, (), None, 0.0, 1.0, 0.0)
-    told = [to_plain(one) for one in codec.encode_worker(view).measurements]
+    told = [json_form(one) for one in codec.encode_worker(view).measurements]
     assert [one["model_digest"] for one in told] == ["sha256:1", "sha256:2"]
     assert told[0]["step_duration"] == "0.400s"
     assert told[0]["compile_duration"] == "100s"

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 
 from farm.access.authority import Authority
-from farm.access.doorplate import find_doorplate
+from farm.access.local_farms import find_local_farm
 from farm.access.tokens import Role
 from farm.api.tls import ServerIdentity
 from farm.client import AsyncClient, Client
@@ -141,12 +141,12 @@ def test_the_certificate_is_made_anew_when_the_addresses_of_the_machine_change(t
     assert [str(address) for address in held] == hosts
 
 
-def test_a_farm_leaves_a_plate_while_it_listens_and_its_keys_are_its_users_alone(tmp_path: Path) -> None:
+def test_a_farm_is_found_on_its_machine_while_it_listens_and_its_keys_are_its_users_alone(tmp_path: Path) -> None:
     with running_farm(tmp_path / "state") as farm:
-        plate = find_doorplate(farm.address)
-        assert plate is not None
-        assert Path(plate.folder) == tmp_path / "state" / "access"
-        assert not plate.is_tls
-    assert find_doorplate(farm.address) is None
+        entry = find_local_farm(farm.address)
+        assert entry is not None
+        assert Path(entry.folder) == tmp_path / "state" / "access"
+        assert not entry.is_tls
+    assert find_local_farm(farm.address) is None
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state" / "access").iterdir()} == {0o600}
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700

@@ -38,7 +38,7 @@ SWIFT = {
 
 
 @functools.cache
-def _shelf() -> TemporaryDirectory[str]:
+def _store() -> TemporaryDirectory[str]:
     """Where the small packages lie as long as the tests run."""
     return TemporaryDirectory(prefix="farm-packages-")
 
@@ -55,7 +55,7 @@ def small_package(
         sdxl: Whether a UNet takes what SDXL's takes.
         palettized: Bits of the palettes of its weights; 0 for none.
     """
-    place = Path(_shelf().name) / f"{component}-{attention.value}-{side}-{sdxl}-{palettized}.mlpackage"
+    place = Path(_store().name) / f"{component}-{attention.value}-{side}-{sdxl}-{palettized}.mlpackage"
     if not place.exists():
         if component in ("unet_chunk1", "unet_chunk2", "unet_pipeline"):
             _bisect(attention, side, sdxl)

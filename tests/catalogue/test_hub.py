@@ -13,7 +13,7 @@ import pytest
 
 from farm.catalogue.hub import HubFile, Repository, choose, forms_in, pull
 from farm.catalogue.inventory import read_inventory
-from farm.catalogue.shelf import Shelf
+from farm.catalogue.store import ModelStore
 from farm.domain import AttentionVariant
 from farm.errors import DiskFullError, FetchError
 from tests.catalogue.folders import SHAPES
@@ -187,10 +187,10 @@ def test_a_form_that_is_not_there_is_answered_with_those_that_are() -> None:
 def test_a_repository_cannot_write_outside_of_its_folder(tmp_path: Path, paths: list[str]) -> None:
     evil = repository(*paths)
     with pytest.raises(FetchError, match="names files outside of itself"):
-        pull(evil, choose(evil, None, ()), Shelf(tmp_path / "models"))
+        pull(evil, choose(evil, None, ()), ModelStore(tmp_path / "models"))
 
 
 def test_a_model_that_does_not_fit_on_the_disk_is_not_fetched(tmp_path: Path) -> None:
     huge = Repository("apple/sd", COMMIT, (HubFile("Unet.mlmodelc/metadata.json", 1 << 60),))
     with pytest.raises(DiskFullError, match="make room, or point FARM_MODELS to another disk"):
-        pull(huge, choose(huge, None, ()), Shelf(tmp_path / "models"))
+        pull(huge, choose(huge, None, ()), ModelStore(tmp_path / "models"))

@@ -288,7 +288,7 @@ def test_an_unexpected_error_is_told_as_a_bug_and_not_as_a_traceback(run: Run, m
     def broken(*_: object) -> None:
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr("farm.cli.options.Door.connect", broken)
+    monkeypatch.setattr("farm.cli.options.FarmAddress.connect", broken)
     code, _, err = run("workers")
     assert code == 1
     assert "ZeroDivisionError: surprise" in err

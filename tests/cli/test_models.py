@@ -13,7 +13,7 @@ NOBODY = "127.0.0.1:1"
 
 
 @pytest.fixture(autouse=True)
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FARM_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "models"
@@ -34,9 +34,9 @@ def test_a_model_is_shown_with_each_of_its_forms(run: Run) -> None:
     assert run("models", "show", "square")[2].startswith('Error: There is no model "square"; there are: shapes.')
 
 
-def test_without_a_farm_the_disk_is_listed(run: Run, shelf: Path) -> None:
-    copy_of_shapes(shelf, "mine")
-    (copy_of_shapes(shelf, "broken") / "vocab.json").unlink()
+def test_without_a_farm_the_disk_is_listed(run: Run, store: Path) -> None:
+    copy_of_shapes(store, "mine")
+    (copy_of_shapes(store, "broken") / "vocab.json").unlink()
 
     code, out, error = run("models", "list", "--address", NOBODY, "--json")
 
@@ -46,7 +46,7 @@ def test_without_a_farm_the_disk_is_listed(run: Run, shelf: Path) -> None:
     assert "No farm" not in run("models", "list", "--local")[2]
 
 
-def test_a_model_is_added_verified_and_removed(run: Run, shelf: Path, tmp_path: Path) -> None:
+def test_a_model_is_added_verified_and_removed(run: Run, store: Path, tmp_path: Path) -> None:
     arrived = copy_of_shapes(tmp_path / "downloads", "Forms")
 
     code, out, _ = run("models", "add", arrived)
@@ -56,7 +56,7 @@ def test_a_model_is_added_verified_and_removed(run: Run, shelf: Path, tmp_path: 
     assert (code, verdict["problems"], verdict["packages_loaded"]) == (0, [], 8)
     assert f"On this machine, from: {arrived}" in run("models", "show", "forms", "--local")[1]
 
-    program = package(shelf / "forms", "unet") / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
+    program = package(store / "forms", "unet") / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
     program.write_bytes(program.read_bytes()[:-100])
     code, out, _ = run("models", "verify", "forms")
     assert code == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from farm import AsyncClient, AsyncJob, Client, Job
-from farm.access.entrance import find_entrance
+from farm.access.client_access import find_client_access
 from farm.client.shared import PATIENCE_SECONDS
 from farm.connection import AsyncConnection
 from farm.domain import ImageSpec, ImageState, JobState
@@ -186,9 +186,9 @@ async def test_a_farm_that_is_not_there_is_told_at_once_with_what_to_do(tmp_path
 
 
 async def test_a_call_that_a_restart_of_the_farm_overtook_was_cut_off_and_not_refused(farm: RunningFarm) -> None:
-    entrance = find_entrance(farm.address)
+    access = find_client_access(farm.address)
     tokens = iter(["the one of before"] * 2)
-    connection = AsyncConnection(replace(entrance, token=lambda: next(tokens, entrance.token())), 0.0)
+    connection = AsyncConnection(replace(access, token=lambda: next(tokens, access.token())), 0.0)
     with pytest.raises(UnreachableError, match="was restarted while it was asked"):
         await connection.call(connection.jobs.ListJobs, job_service_pb2.ListJobsRequest())
     await connection.call(connection.jobs.ListJobs, job_service_pb2.ListJobsRequest())

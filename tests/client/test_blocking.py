@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from farm import Client
-from farm.access.entrance import find_entrance
+from farm.access.client_access import find_client_access
 from farm.client.shared import PATIENCE_SECONDS
 from farm.connection import Connection
 from farm.domain import ChipClass, ImageSpec, ImageState, JobState, Pin
@@ -322,9 +322,9 @@ def test_a_farm_that_is_not_there_is_told_at_once_with_what_to_do(tmp_path: Path
 
 def test_a_call_that_a_restart_of_the_farm_overtook_was_cut_off_and_not_refused(farm: RunningFarm) -> None:
     """The farm's own user has another token after each restart."""
-    entrance = find_entrance(farm.address)
+    access = find_client_access(farm.address)
     tokens = iter(["the one of before"] * 2)
-    with closing(Connection(replace(entrance, token=lambda: next(tokens, entrance.token())), 0.0)) as connection:
+    with closing(Connection(replace(access, token=lambda: next(tokens, access.token())), 0.0)) as connection:
         with pytest.raises(UnreachableError, match="was restarted while it was asked"):
             connection.call(connection.jobs.ListJobs, job_service_pb2.ListJobsRequest())
         connection.call(connection.jobs.ListJobs, job_service_pb2.ListJobsRequest())

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from benchmarks.architectures import ARCHITECTURES, Reference, init_image, spec_for
 from benchmarks.parity import PSNR_GOAL
+from benchmarks.psnr import psnr
 from benchmarks.small_models import convert, make_checkpoint
-from benchmarks.traces import psnr
-from farm.diffusion import prompts
+from farm.diffusion import prompt_encoder
 from farm.diffusion.components import Unet
 from farm.diffusion.noise import TorchRandomSource
 from farm.diffusion.pipeline import Pipeline
@@ -135,18 +135,18 @@ def test_an_empty_negative_prompt_of_sdxl_means_zeros_and_another_one_is_read() 
 
 
 def swapped_ids(count: int, width: int, height: int, *, is_negative: bool) -> NDArray[np.float32]:
-    return prompts_time_ids(count, height, width, is_negative=is_negative)
+    return real_time_ids(count, height, width, is_negative=is_negative)
 
 
-prompts_time_ids = prompts.time_ids
+real_time_ids = prompt_encoder.time_ids
 
 
 def first_hidden_first(hidden: Any, unet: Unet) -> Any:
-    chosen = prompts_joined([*hidden][::-1], unet)
-    return prompts_joined(hidden, unet) if chosen.shape[1] != unet.widths["encoder_hidden_states"] else chosen
+    chosen = real_joined([*hidden][::-1], unet)
+    return real_joined(hidden, unet) if chosen.shape[1] != unet.widths["encoder_hidden_states"] else chosen
 
 
-prompts_joined = prompts._joined
+real_joined = prompt_encoder._joined
 
 MISTAKES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "time ids with width and height swapped": ("SDXL base with refiner", {}, {}, {"time_ids": swapped_ids}),
@@ -160,7 +160,7 @@ MISTAKES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] 
     "guidance of another scale": ("LCM", {}, {"guidance_scale": 7.5}, {}),
     "steps that end too early": ("SDXS-512", {"timestep_spacing": "usual", "train_steps": 990}, {}, {}),
 }
-"""Model, what is wrong in its config, in the spec, and in `farm.diffusion.prompts`."""
+"""Model, what is wrong in its config, in the spec, and in `farm.diffusion.prompt_encoder`."""
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -169,7 +169,7 @@ def test_each_usual_mistake_shows(mistake: str, monkeypatch: pytest.MonkeyPatch)
     models = quick(name)
     spec = spec_for(ARCHITECTURES[name])
     for function, wrong in replaced.items():
-        monkeypatch.setattr(prompts, function, wrong)
+        monkeypatch.setattr(prompt_encoder, function, wrong)
 
     assert psnr(models.found(dataclasses.replace(spec, **changes), **config), models.wanted(spec)) < PSNR_GOAL
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.parity import PSNR_GOAL
-from benchmarks.traces import psnr
+from benchmarks.psnr import psnr
 from farm.catalogue import Catalogue
 from farm.diffusion.pipeline import Pipeline
 from farm.domain import ComputeUnit, ModelVariant

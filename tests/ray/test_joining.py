@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from farm import Client
-from farm.access.entrance import find_entrance
+from farm.access.client_access import find_client_access
 from farm.access.versions import Versions
 from farm.carrier.node import own_ip
 from farm.cli.fleet import ELSEWHERE
@@ -83,7 +83,7 @@ class Farm:
     def owner(self) -> Iterator[Connection]:
         """Calls with the token of the farm's own user."""
         token = (self._access / "token").read_text()
-        connection = Connection(find_entrance(self.address, token, str(self._access / "ca.pem")), 0.0)
+        connection = Connection(find_client_access(self.address, token, str(self._access / "ca.pem")), 0.0)
         try:
             yield connection
         finally:
@@ -269,7 +269,7 @@ def test_a_worker_that_is_to_leave_finishes_what_it_has(farm: Farm, worker: Path
     token, ca = farm.submit_token()
     own = MembershipFolder(worker).load_secrets().worker_token
     name = f"workers/{NAME}"
-    connection = Connection(find_entrance(farm.address, own, ca), 0.0)
+    connection = Connection(find_client_access(farm.address, own, ca), 0.0)
     with contextlib.closing(connection), Client(farm.address, token=token, ca=ca) as client:
         job = client.submit(["a red circle"] * 200, steps=2)
         next(job.images())

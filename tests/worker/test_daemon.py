@@ -29,8 +29,8 @@ from farm.carrier.messages import (
 from farm.domain import AttemptKey, AttemptState
 from farm.errors import WorkerNameTakenError
 from farm.reports import AttemptReport, ImageReport, MeasurementReport, Renderer, ResidencyReport, StepReport
+from farm.worker.bridge_socket import listen
 from farm.worker.daemon import Daemon, Inbox
-from farm.worker.line import listen
 from farm.worker.messages import Stop
 from farm.worker.null_renderer import NullRenderer
 from farm.worker.outbox import LIMIT_BYTES, Outbox

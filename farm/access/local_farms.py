@@ -1,6 +1,6 @@
 """How this machine's commands find the token of a farm that runs here, whichever state folder it has.
 
-While it listens, a farm leaves a plate in a private folder of its user's, named by where it can be called on this
+While it listens, a farm has an entry in a private folder of its user's, a file named by where it can be called on this
 machine, which tells where its keys are. Only who may read those can use them.
 """
 
@@ -24,7 +24,7 @@ _SOCKET = "unix:"
 
 
 @dataclass(frozen=True, slots=True)
-class Doorplate:
+class LocalFarm:
     """A farm that listens on this machine.
 
     Attributes:
@@ -39,46 +39,46 @@ class Doorplate:
 
 
 @contextlib.contextmanager
-def doorplate(address: str, folder: Path, *, is_tls: bool) -> Iterator[None]:
-    """Leaves a plate for a farm until the context ends. Where it cannot, commands on this machine need FARM_TOKEN.
+def register_local_farm(address: str, folder: Path, *, is_tls: bool) -> Iterator[None]:
+    """Keeps an entry for a farm until the context ends. Where it cannot, commands on this machine need FARM_TOKEN.
 
     Args:
-        address: Where the farm listens; no plate is left unless that can be called on this machine.
+        address: Where the farm listens; there is no entry unless that can be called on this machine.
         folder: Where its CA certificate and its local token are.
         is_tls: Whether it speaks TLS.
     """
     path = _path(address)
-    plate = Doorplate(os.getpid(), str(folder), is_tls)
+    farm = LocalFarm(os.getpid(), str(folder), is_tls)
     if path is not None:
         try:
             private_folder(path.parent)
             _sweep(path.parent)
-            write_private(path, msgspec.json.encode(plate))
+            write_private(path, msgspec.json.encode(farm))
         except AccessFilesError as error:
-            log.warning("access.no_doorplate address=%s error=%s", address, error)
+            log.warning("access.local_farm_unregistered address=%s error=%s", address, error)
     try:
         yield
     finally:
-        if path is not None and _read(path) == plate:
+        if path is not None and _read(path) == farm:
             path.unlink(missing_ok=True)
 
 
-def find_doorplate(address: str) -> Doorplate | None:
-    """The plate of the farm that is called at `address`; None if no farm of this user's listens there."""
+def find_local_farm(address: str) -> LocalFarm | None:
+    """The farm that is called at `address`; None if none of this user's listens there."""
     path = _path(address)
     return None if path is None else _read(path)
 
 
-def _read(path: Path) -> Doorplate | None:
+def _read(path: Path) -> LocalFarm | None:
     try:
         content = read_private(path)
-        return None if content is None else msgspec.json.decode(content, type=Doorplate)
+        return None if content is None else msgspec.json.decode(content, type=LocalFarm)
     except (AccessFilesError, msgspec.DecodeError):  # without it, calls need a token, and say so
         return None
 
 
 def _path(address: str) -> Path | None:
-    """Where a farm's plate is; None for an address that is not this machine's.
+    """Where a farm's entry is; None for an address that is not this machine's.
 
     The host is no part of it: a farm that listens on every address is called on loopback, too, under three names.
     """
@@ -92,10 +92,10 @@ def _path(address: str) -> Path | None:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes the plates of farms that were killed."""
+    """Removes the entries of farms that were killed."""
     import psutil
 
     for path in folder.iterdir():
-        plate = _read(path)
-        if plate is not None and not psutil.pid_exists(plate.pid):
+        farm = _read(path)
+        if farm is not None and not psutil.pid_exists(farm.pid):
             path.unlink(missing_ok=True)

@@ -45,7 +45,7 @@ class Order:
         return min(1.0, (self.settled_count + moving) / self.job.image_count)
 
 
-class Desk:
+class OpenOrders:
     """What is waited for now, and what callers chose for their next requests; kept while the server runs."""
 
     def __init__(self) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from farm.diffusion.prompts import guidance_embedding, time_ids
+from farm.diffusion.prompt_encoder import guidance_embedding, time_ids
 from farm.errors import PipelineError
 
 

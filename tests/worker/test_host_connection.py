@@ -10,8 +10,8 @@ from tests.patience import PATIENCE
 TEMPLATE = """
 import time
 from multiprocessing import Pipe
-from farm.worker.link import Link
-link = Link(Pipe()[0], grace=0.2)
+from farm.worker.host_connection import HostConnection
+host = HostConnection(Pipe()[0], grace=0.2)
 {actions}
 print("alive")
 """
@@ -26,10 +26,10 @@ def survives(*actions: str) -> bool:
 @pytest.mark.parametrize(
     "actions",
     [
-        ["link.promise(0.2)", "time.sleep(60)"],
-        ["link.promise(60)", "link.promise(0.2)", "time.sleep(60)"],
-        ["link.rest(None)", "link.promise(0.2)", "time.sleep(60)"],
-        ["link.promise(0.2)", "link.rest(None)", "link.promise(0.2)", "time.sleep(60)"],
+        ["host.promise(0.2)", "time.sleep(60)"],
+        ["host.promise(60)", "host.promise(0.2)", "time.sleep(60)"],
+        ["host.rest(None)", "host.promise(0.2)", "time.sleep(60)"],
+        ["host.promise(0.2)", "host.rest(None)", "host.promise(0.2)", "time.sleep(60)"],
     ],
 )
 def test_a_broken_promise_ends_the_process(actions: list[str]) -> None:
@@ -39,9 +39,9 @@ def test_a_broken_promise_ends_the_process(actions: list[str]) -> None:
 @pytest.mark.parametrize(
     "actions",
     [
-        ["for _ in range(50): link.promise(2); time.sleep(0.05)"],
-        ["link.promise(1)", "link.promise(60)", "time.sleep(1.5)"],
-        ["link.promise(1)", "link.rest(None)", "time.sleep(1.5)"],
+        ["for _ in range(50): host.promise(2); time.sleep(0.05)"],
+        ["host.promise(1)", "host.promise(60)", "time.sleep(1.5)"],
+        ["host.promise(1)", "host.rest(None)", "time.sleep(1.5)"],
     ],
 )
 def test_a_promise_that_is_kept_renewed_or_given_back_does_not(actions: list[str]) -> None:

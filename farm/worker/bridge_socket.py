@@ -18,14 +18,14 @@ _FLUSH_SECONDS = 1.0
 class Connected:
     """A bridge is there."""
 
-    line: "Line"
+    bridge: "BridgeConnection"
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
     """The coordinator said something over a bridge."""
 
-    line: "Line"
+    bridge: "BridgeConnection"
     message: Message
 
 
@@ -33,13 +33,13 @@ class Heard:
 class Gone:
     """A bridge is gone."""
 
-    line: "Line"
+    bridge: "BridgeConnection"
 
 
 Tell = Callable[[Connected | Heard | Gone], None]
 
 
-class Line:
+class BridgeConnection:
     """A connection to a bridge. Nothing waits for it: reading and writing have a thread each.
 
     Args:
@@ -51,9 +51,9 @@ class Line:
         self._connection = connection
         self._tell = tell
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write, name="line-writer", daemon=True)
+        self._writer = threading.Thread(target=self._write, name="bridge-writer", daemon=True)
         self._writer.start()
-        threading.Thread(target=self._read, name="line-reader", daemon=True).start()
+        threading.Thread(target=self._read, name="bridge-reader", daemon=True).start()
 
     @property
     def backlog(self) -> int:
@@ -102,7 +102,7 @@ def listen(path: Path, tell: Tell) -> Listener:
     def accept() -> None:
         with suppress(OSError):  # closed
             while True:
-                Line(listener.accept(), tell)
+                BridgeConnection(listener.accept(), tell)
 
-    threading.Thread(target=accept, name="line-listener", daemon=True).start()
+    threading.Thread(target=accept, name="bridge-listener", daemon=True).start()
     return listener

@@ -4,15 +4,15 @@ from farm.coordinator.storage import Storage
 from farm.coordinator.views import JobView
 
 
-class Owed:
-    """What is owed; `farm.webhooks` pays it."""
+class PendingWebhooks:
+    """What is to be told; `farm.webhooks` tells it."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     async def job_ids(self) -> list[str]:
         """Jobs that have ended, and whose end is yet to be told."""
-        return await self._storage.read(self._storage.reader.owed_webhooks)
+        return await self._storage.read(self._storage.reader.pending_webhooks)
 
     async def settle(self, job: JobView) -> None:
         """Notes that this end of a job was told, or never will be."""

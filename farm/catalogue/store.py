@@ -56,7 +56,7 @@ class Verdict:
     problems: tuple[str, ...]
 
 
-class Shelf:
+class ModelStore:
     """The folder of the user's models.
 
     Args:
@@ -73,7 +73,7 @@ class Shelf:
     def add(
         self, source: Path, name: str = "", *, link: bool = False, origin: str = "", on_bytes: OnBytes = _untold
     ) -> Model:
-        """Puts a model on the shelf; another form of one that is there becomes a part of it.
+        """Puts a model in the store; another form of one that is there becomes a part of it.
 
         Args:
             source: A model's folder, or a zip archive of it.
@@ -119,7 +119,7 @@ class Shelf:
             )
 
     def put(self, part: Path, name: str, source: str) -> Model:
-        """Moves a folder of the same disk onto the shelf; see `add`.
+        """Moves a folder of the same disk into the store; see `add`.
 
         Args:
             part: The folder; it is gone afterwards, if all is well.
@@ -163,7 +163,7 @@ class Shelf:
             raise InvalidRequestError(f"The name {name} is taken by a model that comes with the farm; choose another")
 
     def remove(self, name: str) -> int:
-        """Takes a model off the shelf, and says how many bytes that freed; of a linked one only the link goes.
+        """Takes a model out of the store, and says how many bytes that freed; of a linked one only the link goes.
 
         Raises:
             ModelNotFoundError: There is none of that name.

@@ -9,9 +9,9 @@ from cryptography import x509
 
 from farm.access.authority import CERTIFICATE_FILE
 from farm.access.certificates import FINGERPRINT_PREFIX
-from farm.access.doorplate import find_doorplate
 from farm.access.files import read_private
 from farm.access.hosts import is_loopback
+from farm.access.local_farms import find_local_farm
 from farm.access.pinning import is_pin, pinned_authority
 from farm.access.tokens import LOCAL_FILE
 from farm.errors import UntrustedServerError
@@ -21,7 +21,7 @@ CA_VARIABLE = "FARM_CA"
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
+class ClientAccess:
     """A way into a farm.
 
     Attributes:
@@ -35,7 +35,7 @@ class Entrance:
     token: Callable[[], str | None]
 
 
-def find_entrance(address: str, token: str | None = None, ca: str | None = None) -> Entrance:
+def find_client_access(address: str, token: str | None = None, ca: str | None = None) -> ClientAccess:
     """The way into the farm at `address`.
 
     A token that is not given is FARM_TOKEN's or, on this machine, that of the farm which listens there. A CA that is
@@ -52,15 +52,15 @@ def find_entrance(address: str, token: str | None = None, ca: str | None = None)
     """
     chosen = token or os.environ.get(TOKEN_VARIABLE)
     read_token = (lambda: chosen) if chosen else (lambda: _local_token(address))
-    return Entrance(address, _authority(address, ca), read_token)
+    return ClientAccess(address, _authority(address, ca), read_token)
 
 
 def _authority(address: str, ca: str | None) -> bytes | None:
     if address.startswith("unix:"):
         return None
-    plate = find_doorplate(address)
-    if ca is None and plate is not None:
-        return _certificate_file(Path(plate.folder) / CERTIFICATE_FILE) if plate.is_tls else None
+    farm = find_local_farm(address)
+    if ca is None and farm is not None:
+        return _certificate_file(Path(farm.folder) / CERTIFICATE_FILE) if farm.is_tls else None
     ca = ca or os.environ.get(CA_VARIABLE) or None
     if ca is not None and ca.startswith(FINGERPRINT_PREFIX):
         if not is_pin(ca):
@@ -94,6 +94,6 @@ def _certificate_file(path: Path) -> bytes:
 
 
 def _local_token(address: str) -> str | None:
-    plate = find_doorplate(address)
-    secret = None if plate is None else read_private(Path(plate.folder) / LOCAL_FILE)
+    farm = find_local_farm(address)
+    secret = None if farm is None else read_private(Path(farm.folder) / LOCAL_FILE)
     return None if secret is None else secret.decode()

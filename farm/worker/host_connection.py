@@ -10,7 +10,7 @@ from farm.reports import Report
 from farm.worker.messages import Word
 
 
-class Link:
+class HostConnection:
     """Says what happens to the host, from any thread, and keeps the watch that ends this process when it hangs.
 
     Args:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from farm.api import codec
-from farm.api.plain import to_plain
+from farm.api.json_form import json_form
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.loop import Happened
 from farm.coordinator.views import JobView
@@ -62,8 +62,8 @@ async def delivering(
         headers={"user-agent": "mac-render-farm-webhooks"},
     )
     async with client:
-        courier = Courier(coordinator, secret, client, allow_private=allow_private, tries=tries)
-        working = asyncio.create_task(courier.run())
+        sender = WebhookSender(coordinator, secret, client, allow_private=allow_private, tries=tries)
+        working = asyncio.create_task(sender.run())
         try:
             yield
         finally:
@@ -71,7 +71,7 @@ async def delivering(
             await asyncio.wait([working])
 
 
-class Courier:
+class WebhookSender:
     """See `delivering`."""
 
     def __init__(
@@ -103,12 +103,12 @@ class Courier:
             async with asyncio.TaskGroup() as deliveries:
                 while True:
                     self._news.clear()
-                    for job_id in set(await self._coordinator.owed.job_ids()) - self._under_way:
+                    for job_id in set(await self._coordinator.pending_webhooks.job_ids()) - self._under_way:
                         self._under_way.add(job_id)
                         deliveries.create_task(self._deliver(job_id))
                     await self._news.wait()
         except Exception:  # whatever is wrong with webhooks, the farm renders on
-            log.exception("webhook.courier_failed")
+            log.exception("webhook.delivery_failed")
 
     async def _deliver(self, job_id: str) -> None:
         try:
@@ -129,7 +129,7 @@ class Courier:
                 return
             wait = await self._try(job)
             if wait is None:
-                await self._coordinator.owed.settle(job)
+                await self._coordinator.pending_webhooks.settle(job)
                 return
             await asyncio.sleep(wait)
 
@@ -184,7 +184,7 @@ class Courier:
 
 def message(job: JobView) -> bytes:
     """What is sent of a job: as the API has it."""
-    plain = to_plain(codec.encode_job(job))
+    plain = json_form(codec.encode_job(job))
     return msgspec.json.encode({"type": "job.ended", "timestamp": plain["end_time"], "data": {"job": plain}})
 
 

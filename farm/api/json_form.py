@@ -7,7 +7,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 
-def to_plain(message: Message) -> dict[str, Any]:
+def json_form(message: Message) -> dict[str, Any]:
     """`message` in protobuf's JSON mapping with the API's field names, and whole numbers as numbers.
 
     The mapping writes 64-bit integers as strings for the sake of JavaScript. Nothing here comes near 2^53, and scripts

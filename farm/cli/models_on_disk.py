@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from farm.api.codec import encode_model
-from farm.api.plain import to_plain
-from farm.catalogue.shelf import Shelf
+from farm.api.json_form import json_form
+from farm.catalogue.store import ModelStore
 from farm.cli.options import json_option
 from farm.cli.output import console, print_json, short_id
 from farm.domain import AttentionVariant, ChipClass, ComputeUnit, Model, ModelVariant
@@ -44,9 +44,9 @@ def add(path: Path, name: str, link: bool, as_json: bool) -> None:
     Every layout is read that Core ML Stable Diffusion models are published in; `docs/models.md` lists them. If there
     is a model of the name already, what comes becomes another form of it.
     """
-    shelf = Shelf()
+    store = ModelStore()
     with _bar("Copying", _size(path)) as on_bytes:
-        model = shelf.add(path, name, link=link, on_bytes=on_bytes)
+        model = store.add(path, name, link=link, on_bytes=on_bytes)
     _tell(model, as_json=as_json, verb="added")
 
 
@@ -82,7 +82,7 @@ def pull(repository: str, variant: str | None, revision: str | None, name: str, 
         more = f" Others there: {', '.join(others)}." if others else ""
         click.echo(f"Fetching {form.label} of {repository}, {form.size / 1e6:,.0f} MB.{more}", err=True)
     with _bar("Fetching", form.size) as on_bytes:
-        model = hub.pull(found, form, Shelf(), name, on_bytes=on_bytes)
+        model = hub.pull(found, form, ModelStore(), name, on_bytes=on_bytes)
     _tell(model, as_json=as_json, verb="pulled")
 
 
@@ -96,9 +96,9 @@ def verify(model: str, load: bool, as_json: bool) -> None:
     The exit code is 1 if anything is wrong. Bytes are compared with what they were when the model was added or pulled;
     of a model that was put there by hand nothing is known to compare with.
     """
-    shelf = Shelf()
+    store = ModelStore()
     with _bar("Reading", 0) as on_bytes:
-        verdict = shelf.verify(short_id(model), on_bytes)
+        verdict = store.verify(short_id(model), on_bytes)
     problems = list(verdict.problems)
     loaded = 0
     for variant in verdict.model.variants if load else ():
@@ -128,7 +128,7 @@ def remove(model: str, yes: bool, as_json: bool) -> None:
         if not sys.stdin.isatty():
             raise click.UsageError("Nobody is there to be asked; give --yes to delete it.")
         click.confirm(f"Delete the model {short_id(model)} from this machine?", abort=True)
-    freed = Shelf().remove(short_id(model))
+    freed = ModelStore().remove(short_id(model))
     if as_json:
         print_json({"name": f"models/{short_id(model)}", "freed_bytes": freed})
     else:
@@ -149,7 +149,7 @@ def _load_problem(variant: ModelVariant, component: str) -> str | None:
 
 def _tell(model: Model, *, as_json: bool, verb: str) -> None:
     if as_json:
-        print_json({"model": to_plain(encode_model(model))})
+        print_json({"model": json_form(encode_model(model))})
         return
     forms = ", ".join(f"{each.attention.value.lower()} {each.width}x{each.height}" for each in model.variants)
     click.echo(f"{model.name} {verb}: {forms}. Farms and workers that run here offer it in some seconds.")
