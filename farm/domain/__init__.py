@@ -1,0 +1,83 @@
+"""The farm's vocabulary: what every room means by a job, an image, a worker, a model.
+
+Facts are frozen; a changed fact is a new object (`dataclasses.replace`). Nothing here does I/O or knows a library.
+Words are explained in `docs/architecture.md`.
+"""
+
+from farm.domain.chips import (
+    ANE_UP_TO_CORES,
+    GPU_FROM_CORES,
+    PROPER_VARIANTS,
+    AttentionVariant,
+    ChipClass,
+    ComputeUnit,
+)
+from farm.domain.images import (
+    DEFAULT_STRENGTH,
+    INIT_IMAGE_SIGNATURES,
+    MAX_INIT_IMAGE_BYTES,
+    MAX_STEPS,
+    MAX_STEPS_OF,
+    SAMPLERS,
+    SEED_LIMIT,
+    ImageSpec,
+    ImageState,
+    Provenance,
+    RenderSpec,
+    resolve,
+    step_count,
+)
+from farm.domain.jobs import (
+    Assignment,
+    AttemptKey,
+    AttemptState,
+    JobSpec,
+    JobState,
+    Pin,
+)
+from farm.domain.models import (
+    DiffusionConfig,
+    Model,
+    ModelOffer,
+    ModelVariant,
+)
+from farm.domain.workers import (
+    Measurement,
+    WorkerFacts,
+    WorkerState,
+)
+
+__all__ = [
+    "ANE_UP_TO_CORES",
+    "DEFAULT_STRENGTH",
+    "GPU_FROM_CORES",
+    "INIT_IMAGE_SIGNATURES",
+    "MAX_INIT_IMAGE_BYTES",
+    "MAX_STEPS",
+    "MAX_STEPS_OF",
+    "PROPER_VARIANTS",
+    "SAMPLERS",
+    "SEED_LIMIT",
+    "Assignment",
+    "AttemptKey",
+    "AttemptState",
+    "AttentionVariant",
+    "ChipClass",
+    "ComputeUnit",
+    "DiffusionConfig",
+    "ImageSpec",
+    "ImageState",
+    "JobSpec",
+    "JobState",
+    "Measurement",
+    "Model",
+    "ModelOffer",
+    "ModelVariant",
+    "Pin",
+    "Provenance",
+    "RenderSpec",
+    "WorkerFacts",
+    "WorkerState",
+    "resolve",
+    "step_count",
+]
