@@ -27,6 +27,9 @@ from farm import errors
 RENDERING = ("model", "chip_class", "compute_unit", "attention")
 """How an image was rendered: the labels of all that a rendering takes or fails by."""
 
+Rendering = tuple[str, str, str, str]
+"""Values of these labels."""
+
 PROCESSING = RENDERING[:3]
 """The same without attention: the labels of stages, which have the most series."""
 

@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "mil": set(),
     "runtime": {"mil"},
     "diffusion": {"reports", "runtime.base", "runtime.chain"},
-    "catalogue": {"mil.compiled", "mil.messages"},
+    "catalogue": {"mil.compiled", "mil.messages", "mil.package"},
     "convert": {"catalogue", "runtime", "diffusion"},
     "child": set(),
     "carrier": {"child", "reports", "scratch"},

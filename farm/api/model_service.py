@@ -1,31 +1,19 @@
 """Models over gRPC."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol
 
 from farm.api import codec
 from farm.api.interceptor import Context
 from farm.api.paging import page_by_name
+from farm.coordinator.admission import Models
 from farm.coordinator.coordinator import Coordinator
-from farm.domain import Model
 from farm.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc
-
-
-class ModelSource(Protocol):
-    """What knows the models: a catalogue."""
-
-    def models(self) -> Sequence[Model]:
-        """All of them."""
-
-    def get(self, name: str) -> Model:
-        """One of them. Raises `ModelNotFoundError` if there is none of that name."""
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """Translates between `farm.v1.ModelService`, the coordinator and the catalogue (on a thread: it reads folders)."""
 
-    def __init__(self, catalogue: ModelSource, coordinator: Coordinator) -> None:
+    def __init__(self, catalogue: Models, coordinator: Coordinator) -> None:
         self._catalogue = catalogue
         self._coordinator = coordinator
 

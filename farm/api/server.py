@@ -16,12 +16,13 @@ from farm.api.address import listening_error
 from farm.api.caller import AccessInterceptor
 from farm.api.interceptor import ErrorInterceptor
 from farm.api.job_service import JobService
-from farm.api.model_service import ModelService, ModelSource
+from farm.api.model_service import ModelService
 from farm.api.permissions import check_complete
 from farm.api.reach import Reach
 from farm.api.requests import MAX_MESSAGE_BYTES
 from farm.api.tls import ServerIdentity
 from farm.api.worker_service import WorkerService
+from farm.coordinator.admission import Models
 from farm.coordinator.coordinator import Coordinator
 from farm.v1 import (
     access_service_pb2,
@@ -76,7 +77,7 @@ class Server:
         cls,
         reach: Reach,
         coordinator: Coordinator,
-        catalogue: ModelSource,
+        catalogue: Models,
         access: Access,
         ray: RayAccess | None = None,
     ) -> "Server":

@@ -45,6 +45,8 @@ class Stop:
 
 NodeChild = Child[NodeSettings | Stop, Up]
 
+_RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
+
 _TUNING: Mapping[str, str] = {
     # Ray's workers would run at nice 15, and messages would wait behind everything else.
     "RAY_worker_niceness": "0",
@@ -68,11 +70,11 @@ def ray_environment(address: str, security: RaySecurity) -> Mapping[str, str]:
     """
     # Pure loopback, whatever other interfaces the machine has, or the addresses that each is told
     # (services.get_node_ip_address). Macs join at all only with the latter.
-    reach = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if is_loopback(address) else "1"}
+    reach = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if is_on_loopback(address) else "1"}
     return {**_TUNING, **reach, **security.environment()}
 
 
-def is_loopback(address: str) -> bool:
+def is_on_loopback(address: str) -> bool:
     """Whether only this machine can reach a head there. Addresses of Ray are numbers, never names."""
     return address.rpartition(":")[0] == LOOPBACK
 
@@ -93,7 +95,7 @@ def check_address(address: str, security: RaySecurity) -> None:
             f"{address!r} is no address of Ray's head. It is a number and a port, like 127.0.0.1:7434 or "
             "192.168.1.5:7434."
         )
-    if not is_loopback(address) and security.tls is None:
+    if not is_on_loopback(address) and security.tls is None:
         raise AddressError(
             f"Ray's head at {address} would be open to other machines, and whoever reaches Ray can run any code there. "
             "Beyond loopback Ray needs the farm's certificates: start the coordinator with --listen, and join workers "
@@ -132,6 +134,11 @@ def own_ip(address: str) -> str:
         probe.connect((host, int(port)))  # sends nothing
         ip: str = probe.getsockname()[0]
         return ip
+
+
+def restart_delay(failures: int) -> float:
+    """Seconds until a process of Ray's is started again, after so many failures in a row."""
+    return _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
 
 
 def start_node(

@@ -5,7 +5,6 @@ program as text, `model.mil`. Nothing is run, and neither numpy nor coremltools 
 quick.
 """
 
-import json
 import math
 import re
 from collections import Counter
@@ -20,6 +19,7 @@ from farm.domain import AttentionVariant
 from farm.errors import PackageError
 from farm.mil.compiled import is_compiled, read_compiled
 from farm.mil.messages import data_type_name, model_message
+from farm.mil.package import read_manifest
 
 V2_CHUNK = 512
 """Apple's SPLIT_EINSUM_V2 cuts long queries into chunks of so many, the last one longer by what remains."""
@@ -96,26 +96,15 @@ def specification_file(package: Path) -> Path:
     """
     if is_compiled(package):
         return package / "metadata.json"
-    try:
-        manifest = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
-        paths: dict[str, Path] = {
-            key: package / "Data" / item["path"] for key, item in manifest["itemInfoEntries"].items()
-        }
-        program = paths[manifest["rootModelIdentifier"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise PackageError(
-            f"{package} has no readable Manifest.json ({error}), so it is no complete package; "
-            "fetch or convert it again",
-            path=str(package),
-        ) from error
-    missing = [str(path.relative_to(package)) for path in paths.values() if not path.exists()]
-    if missing or not program.is_file() or program.stat().st_size == 0:
+    manifest = read_manifest(package)
+    missing = [str(path.relative_to(package)) for path in manifest.items if not path.exists()]
+    if missing or not manifest.model.is_file() or manifest.model.stat().st_size == 0:
         raise PackageError(
             f"{package} lacks {', '.join(missing) or 'its program'}, so it is no complete package; "
             "fetch or convert it again",
             path=str(package),
         )
-    return program
+    return manifest.model
 
 
 def read_contents(package: Path) -> Contents:

@@ -10,7 +10,7 @@ from farm.access.files import write_private
 from farm.access.hosts import LOOPBACK, is_wildcard
 from farm.api.reach import Reach
 from farm.carrier.node import LOOPBACK as RAY_LOOPBACK
-from farm.carrier.node import check_address, is_loopback, own_ip
+from farm.carrier.node import check_address, is_on_loopback, own_ip
 from farm.carrier.security import RaySecurity, TlsFiles, ray_token
 from farm.coordinator.ray_engine import RaySettings
 from farm.errors import AddressError
@@ -56,7 +56,7 @@ def ray_access(state: Path, address: str) -> tuple[RaySettings, RayAccess]:
     authority = Authority.open(folder)
     token = ray_token(folder)
     security = RaySecurity(token)
-    if not is_loopback(address):
+    if not is_on_loopback(address):
         files = TlsFiles(folder / "ray-certificate.pem", folder / "ray-key.pem", folder / CERTIFICATE_FILE)
         security = RaySecurity(token, files)
         check_address(address, security)

@@ -29,7 +29,7 @@ from farm.coordinator.storage import Storage
 from farm.coordinator.submission import Request, Submission
 from farm.coordinator.views import Explanation, FarmView, ImageView, JobView, WatchEvent, WorkerView
 from farm.coordinator.watch import Subscriptions, watch
-from farm.domain import SEED_LIMIT, ImageSpec, ImageState, JobSpec, JobState
+from farm.domain import FINAL_STATES, SEED_LIMIT, ImageSpec, ImageState, JobSpec, JobState
 from farm.errors import (
     DiskFullError,
     ImageNotFoundError,
@@ -48,8 +48,6 @@ log = logging.getLogger(__name__)
 
 PAGE = 500
 """Rows that are read from the journal at once."""
-
-FINAL_STATES = frozenset(state for state in JobState if state.is_final)
 
 
 class Coordinator:

@@ -8,12 +8,9 @@ from typing import Any
 from farm import metrics
 from farm.coordinator.loop import Happened
 from farm.domain import AttemptKey, AttentionVariant, ChipClass, ComputeUnit, JobState, WorkerState
-from farm.metrics import Meters
+from farm.metrics import Meters, Rendering
 from farm.scheduler import events as ev
 from farm.scheduler.state import FarmState, Worker
-
-Rendering = tuple[str, str, str, str]
-"""Values of the labels `metrics.RENDERING`."""
 
 _UNKNOWN = "UNKNOWN"
 """Class of a worker that the state does not know any more."""

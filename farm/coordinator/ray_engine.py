@@ -27,7 +27,16 @@ from farm.carrier.messages import (
     decode,
     encode,
 )
-from farm.carrier.node import NodeChild, NodeSettings, Stop, check_address, is_taken, ray_environment, start_node
+from farm.carrier.node import (
+    NodeChild,
+    NodeSettings,
+    Stop,
+    check_address,
+    is_taken,
+    ray_environment,
+    restart_delay,
+    start_node,
+)
 from farm.carrier.security import RaySecurity
 from farm.coordinator.engine import Deaf, Heartbeat, Joined, Left, Receive, Reported
 from farm.coordinator.ray_messages import DriverChild, DriverSettings, DriverUp, DriverWord, FromNode, NodeLost, ToNode
@@ -46,7 +55,6 @@ _STOP_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
 _PATIENT_LOOKS = 15
 """Of a port that is taken, before that is told: what a killed coordinator leaves ends within a second or two."""
-_BACK_OFF = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +168,7 @@ class RayEngine:
                 await self._keep_driver(life.is_over)
             how = await asyncio.to_thread(head.end, _STOP_SECONDS)
             log.error("ray_engine.head_lost how=%r", how)
-            await asyncio.sleep(_BACK_OFF[min(failures, len(_BACK_OFF) - 1)])
+            await asyncio.sleep(restart_delay(failures))
 
     async def _wait_for_port(self) -> None:
         """Until Ray's address is free: the head of a coordinator that was killed may still be ending there."""
@@ -198,7 +206,7 @@ class RayEngine:
                 self._lose(node_id, None)
             how = await asyncio.to_thread(driver.end, 0.0)
             log.error("ray_engine.driver_lost how=%r", how)
-            await asyncio.sleep(_BACK_OFF[min(failures, len(_BACK_OFF) - 1)])
+            await asyncio.sleep(restart_delay(failures))
 
     def _start_driver(self, life: _Life) -> DriverChild:
         loop = asyncio.get_running_loop()

@@ -19,7 +19,7 @@ from farm.domain import ImageSpec, JobSpec, Model, step_count
 from farm.errors import InfeasibleJobError, InvalidRequestError, RequestIdReusedError
 from farm.scheduler import events as ev
 
-MAX_VIOLATIONS = 100
+MAX_WRONG_FIELDS = 100
 """Wrong fields that are named at most: a file with a million wrong rows has one mistake."""
 
 
@@ -107,7 +107,7 @@ class Submission:
         """
         first, self._count = self._count, self._count + len(entries)
         spec = self._request.accepted_spec
-        wrong = dict(islice(entry_violations(entries, first, spec.defaults, self._model), MAX_VIOLATIONS))
+        wrong = dict(islice(entry_violations(entries, first, spec.defaults, self._model), MAX_WRONG_FIELDS))
         if wrong:
             field, message = next(iter(wrong.items()))
             raise InvalidRequestError(f"{field} {message}. Nothing was submitted.", wrong)

@@ -28,6 +28,7 @@ from farm.domain.images import (
     step_count,
 )
 from farm.domain.jobs import (
+    FINAL_STATES,
     Assignment,
     AttemptKey,
     AttemptState,
@@ -50,6 +51,7 @@ from farm.domain.workers import (
 __all__ = [
     "ANE_UP_TO_CORES",
     "DEFAULT_STRENGTH",
+    "FINAL_STATES",
     "GPU_FROM_CORES",
     "INIT_IMAGE_SIGNATURES",
     "MAX_INIT_IMAGE_BYTES",

@@ -22,7 +22,10 @@ class JobState(enum.Enum):
     @property
     def is_final(self) -> bool:
         """Whether a job in this state has ended."""
-        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 class AttemptState(enum.Enum):

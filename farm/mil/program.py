@@ -5,7 +5,6 @@ their types, nothing of the protobuf is kept, and weights stay views into the ma
 Layout and meaning: `MIL.proto`, `Model.proto` and `FeatureTypes.proto` of coremltools 9.0.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from farm.errors import PackageError
 from farm.mil.compiled import is_compiled, read_compiled
 from farm.mil.features import Feature
 from farm.mil.messages import data_type_name, model_message
+from farm.mil.package import inside, read_manifest, unreadable
 from farm.mil.weights import NUMPY_TYPES, Constant, WeightFile
 
 _FEATURE_TYPES = {65568: "float32", 65600: "float64", 131104: "int32", 131080: "int8", 65552: "float16"}
@@ -162,7 +162,7 @@ def read_programs(path: Path, function: str | None = None) -> tuple[Program, ...
         reader = _Reader(path, specification.parent)
         return tuple(reader.program(each, _chosen(path, each, function)) for each in messages)
     except (ValueError, KeyError, IndexError, OverflowError, MemoryError) as error:
-        raise _unreadable(path, f"its program contradicts itself ({error})") from error
+        raise unreadable(path, f"its program contradicts itself ({error})") from error
 
 
 def read_interface(path: Path, function: str | None = None) -> tuple[tuple[Feature, ...], tuple[Feature, ...]]:
@@ -183,7 +183,7 @@ def read_interface(path: Path, function: str | None = None) -> tuple[tuple[Featu
     try:
         return tuple(map(_feature, description.input)), tuple(map(_feature, description.output))
     except KeyError as error:
-        raise _unreadable(path, f"it declares elements of the unknown type {error}") from error
+        raise unreadable(path, f"it declares elements of the unknown type {error}") from error
 
 
 def _parse(path: Path, specification: Path) -> Any:
@@ -191,11 +191,11 @@ def _parse(path: Path, specification: Path) -> Any:
     try:
         message.ParseFromString(specification.read_bytes())
     except OSError as error:
-        raise _unreadable(path, f"{specification.name} cannot be read ({error})") from error
+        raise unreadable(path, f"{specification.name} cannot be read ({error})") from error
     except Exception as error:  # protobuf's DecodeError has no stable home, and bad UTF-8 is a ValueError of its own
-        raise _unreadable(path, f"{specification.name} is not a Core ML specification ({error})") from error
+        raise unreadable(path, f"{specification.name} is not a Core ML specification ({error})") from error
     if message.WhichOneof("Type") is None:
-        raise _unreadable(path, f"{specification.name} holds no model")
+        raise unreadable(path, f"{specification.name} holds no model")
     return message
 
 
@@ -231,27 +231,7 @@ def _specification_file(path: Path) -> Path:
             "from: publishers keep it in `packages` beside `compiled`.",
             path=str(path),
         )
-    manifest = path / "Manifest.json"
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
-        return _inside(path / "Data", item)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unreadable(path, f"Manifest.json does not name a model ({type(error).__name__}: {error})") from error
-
-
-def _inside(folder: Path, name: str) -> Path:
-    found = folder / name
-    if not found.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{name} leads out of the package")
-    return found
-
-
-def _unreadable(path: Path, reason: str) -> PackageError:
-    return PackageError(
-        f"{path} is not a usable model package: {reason}. It is damaged or incomplete; copy or convert it again.",
-        path=str(path),
-    )
+    return read_manifest(path).model
 
 
 class _Reader:
@@ -327,7 +307,7 @@ class _Reader:
 
     def _weights(self, name: str) -> WeightFile:
         if name not in self._files:
-            self._files[name] = WeightFile(_inside(self._folder, name.removeprefix("@model_path/")))
+            self._files[name] = WeightFile(inside(self._folder, name.removeprefix("@model_path/")))
         return self._files[name]
 
 

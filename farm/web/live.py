@@ -16,7 +16,7 @@ from farm.access.tokens import Role, Token
 from farm.api.permissions import PERMISSIONS
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.views import JobView
-from farm.domain import JobState
+from farm.domain import FINAL_STATES
 from farm.errors import JobNotFoundError
 from farm.web.history import History
 from farm.web.picture import LIVE_JOBS, NOTHING, Audience, Picture, changes, paint
@@ -34,8 +34,6 @@ BACKLOG = 8
 """Frames that wait for a slow reader; with more, it gets the whole picture again."""
 
 MAX_OWNERS = 10_000
-
-_ENDED = frozenset(state for state in JobState if state.is_final)
 
 
 def audience_of(caller: Token) -> Audience:
@@ -168,7 +166,7 @@ class Live:
         if room.job_changes != self._history.job_changes:
             room.job_changes = self._history.job_changes
             is_shown = who.sees_all or who.owner is not None
-            room.ended = await self._coordinator.jobs(_ENDED, who.owner, None, ENDED_JOBS) if is_shown else []
+            room.ended = await self._coordinator.jobs(FINAL_STATES, who.owner, None, ENDED_JOBS) if is_shown else []
 
 
 def _offer(reader: "asyncio.Queue[bytes]", frame: bytes) -> None:

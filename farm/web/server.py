@@ -12,9 +12,9 @@ import uvicorn
 from farm.access.access import Access
 from farm.access.certificates import Credentials
 from farm.api.address import listening_error
-from farm.api.model_service import ModelSource
 from farm.api.reach import Reach
 from farm.api.tls import ServerIdentity
+from farm.coordinator.admission import Models
 from farm.coordinator.coordinator import Coordinator
 from farm.errors import AddressError
 from farm.scratch import scratch_folder
@@ -65,7 +65,7 @@ class WebServer:
         return [f"{scheme}://{address}/" for address in self.reach.addresses()]
 
     @classmethod
-    async def start(cls, reach: Reach, coordinator: Coordinator, catalogue: ModelSource, access: Access) -> "WebServer":
+    async def start(cls, reach: Reach, coordinator: Coordinator, catalogue: Models, access: Access) -> "WebServer":
         """Starts to listen: with TLS, unless only this machine can reach it.
 
         Args:

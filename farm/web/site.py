@@ -8,8 +8,8 @@ from starlette.requests import HTTPConnection, Request
 
 from farm.access.access import Access
 from farm.access.tokens import Token
-from farm.api.model_service import ModelSource
 from farm.api.permissions import check_permission
+from farm.coordinator.admission import Models
 from farm.coordinator.coordinator import Coordinator
 from farm.errors import PermissionDeniedError, UnauthenticatedError
 from farm.web.history import History
@@ -43,7 +43,7 @@ class Site:
     """
 
     coordinator: Coordinator
-    catalogue: ModelSource
+    catalogue: Models
     access: Access
     sessions: Sessions
     scrape_token: str

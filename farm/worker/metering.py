@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from farm import metrics
 from farm.domain import Assignment, AttemptKey, Model, WorkerFacts
-from farm.metrics import Meters
+from farm.metrics import Meters, Rendering
 from farm.reports import (
     AttemptReport,
     FactsReport,
@@ -24,9 +24,6 @@ from farm.reports import (
     StepReport,
 )
 from farm.worker import sensors
-
-Rendering = tuple[str, str, str, str]
-"""Values of the labels `metrics.RENDERING`."""
 
 Place = tuple[AttemptKey, int | None]
 """The image of an attempt, or its model."""

@@ -18,7 +18,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from farm.carrier.node import is_loopback
+from farm.carrier.node import is_on_loopback
 from farm.carrier.security import TlsFiles
 from farm.errors import AddressError
 from farm.metrics import Meters
@@ -61,7 +61,7 @@ def serve_metrics(
         AddressError: The address cannot be used, or is open to others and there is no certificate.
     """
     host, _, port = address.rpartition(":")
-    is_local = is_loopback(address)
+    is_local = is_on_loopback(address)
     if not is_local and access is None:
         raise AddressError(
             f"Metrics at {address} would be open to other machines, and this worker has no certificate to serve them "

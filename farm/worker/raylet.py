@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from farm.carrier.node import NodeChild, NodeSettings, Stop, own_ip, start_node
+from farm.carrier.node import NodeChild, NodeSettings, Stop, own_ip, restart_delay, start_node
 
 LOOK_SECONDS = 0.5
 """Between two looks at the head; less than it takes a head to be started again."""
@@ -21,7 +21,6 @@ LONELY_SECONDS = 20.0
 
 _CONNECT_SECONDS = 1.0
 _STOP_SECONDS = 5.0
-_BACK_OFF = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 _log = logging.getLogger(__name__)
 
@@ -130,7 +129,7 @@ class Raylet:
             self._back_off(f"{reason}; its process {how}")
 
     def _back_off(self, reason: str) -> None:
-        seconds = _BACK_OFF[min(self._failures, len(_BACK_OFF) - 1)]
+        seconds = restart_delay(self._failures)
         self._failures += 1
         self._start_at = time.monotonic() + seconds
         _log.warning("raylet.ended reason=%r next_in_seconds=%.0f", reason, seconds)

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from farm.carrier.bridge import SOCKET
-from farm.carrier.node import check_address, is_loopback, own_ip, ray_environment
+from farm.carrier.node import check_address, is_on_loopback, own_ip, ray_environment
 from farm.carrier.security import RaySecurity, scrape_token
 from farm.errors import WorkerFolderError
 from farm.metrics import BOTH, CERTIFICATE_EXPIRY, WORKER, WORKER_CONNECTED, WORKER_OUTBOX, Meters, measure_process
@@ -59,7 +59,7 @@ class WorkerSettings:
         """Where it serves its metrics."""
         if self.metrics_listen:
             return self.metrics_listen
-        return "127.0.0.1:0" if is_loopback(self.ray_address) else f"{EVERY_ADDRESS}:{METRICS_PORT}"
+        return "127.0.0.1:0" if is_on_loopback(self.ray_address) else f"{EVERY_ADDRESS}:{METRICS_PORT}"
 
     def metrics_access(self) -> MetricsAccess | None:
         """What guards them beyond loopback; None for a worker without a certificate."""

@@ -148,7 +148,7 @@ def test_a_broken_model_does_not_hide_the_others(catalogue: Catalogue, folder: P
 @pytest.mark.parametrize(
     ("path", "complaint"),
     [
-        ("Manifest.json", "no readable Manifest.json"),
+        ("Manifest.json", "Manifest.json does not name a model"),
         ("Data/com.apple.CoreML/model.mlmodel", "model.mlmodel"),
         ("Data/com.apple.CoreML/weights/weight.bin", "weights"),
     ],
