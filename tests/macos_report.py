@@ -11,6 +11,8 @@ import xml.etree.ElementTree as ET
 from importlib.metadata import version
 from pathlib import Path
 
+from farm.installation import NAME
+
 FOLDER = Path("out/macos-report")
 
 COMMANDS = (
@@ -52,7 +54,7 @@ def describe(command: tuple[str, ...]) -> str:
 
 def versions() -> list[str]:
     """The versions of Python, of the farm and of the libraries that decide results."""
-    lines = [f"python {platform.python_version()}", f"mac-render-farm {version('mac-render-farm')}"]
+    lines = [f"python {platform.python_version()}", f"{NAME} {version(NAME)}"]
     return lines + [f"{library} {version(library)}" for library in LIBRARIES]
 
 

@@ -22,6 +22,7 @@ from farm.access.certificates import (
 )
 from farm.access.files import private_folder, read_private, write_private
 from farm.errors import AccessFilesError, InvalidRequestError
+from farm.installation import NAME
 
 CERTIFICATE_FILE = "ca.pem"
 LIFETIME = timedelta(days=365)
@@ -133,7 +134,7 @@ class Authority:
 def _new_authority() -> bytes:
     """A key and the certificate with which it vouches for itself, as PEM."""
     key = new_key()
-    name = "mac-render-farm CA"
+    name = f"{NAME} CA"
     certificate = (
         _builder(name, key.public_key(), _CA_LIFETIME)
         .issuer_name(subject(name))

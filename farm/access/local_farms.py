@@ -17,6 +17,7 @@ import msgspec
 from farm.access.files import private_folder, read_private, write_private
 from farm.access.hosts import is_loopback, is_wildcard
 from farm.errors import AccessFilesError
+from farm.installation import data_folder
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +83,7 @@ def _path(address: str) -> Path | None:
 
     The host is no part of it: a farm that listens on every address is called on loopback, too, under three names.
     """
-    import platformdirs
-
-    folder = platformdirs.user_data_path("mac-render-farm") / "farms"
+    folder = data_folder() / "farms"
     if address.startswith(_SOCKET):
         return folder / quote(str(Path(address.removeprefix(_SOCKET)).absolute()), safe="")
     host, _, port = address.rpartition(":")

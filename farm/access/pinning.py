@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from farm.access.certificates import FINGERPRINT_PREFIX, fingerprint
 from farm.access.files import private_folder, read_private, write_private
 from farm.errors import UnreachableError, UntrustedServerError
+from farm.installation import cache_folder
 
 _DIGITS = 64
 _SECONDS = 10.0
@@ -31,9 +32,7 @@ def pinned_authority(address: str, pin: str) -> bytes:
         UnreachableError: Nothing answers at `address`.
         UntrustedServerError: What answers has another CA, or does not speak TLS.
     """
-    import platformdirs
-
-    folder = platformdirs.user_cache_path("mac-render-farm") / "authorities"
+    folder = cache_folder() / "authorities"
     path = folder / f"{pin.removeprefix(FINGERPRINT_PREFIX)}.pem"
     cached = read_private(path)
     if cached is not None and _has_pin(cached, pin):

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import farm
+from farm import installation
 from farm.errors import VersionMismatchError
 
 _SHORT = 12
@@ -34,7 +35,7 @@ class Versions:
 def own_versions() -> Versions:
     """What this process runs. Nothing is imported for it."""
     return Versions(
-        metadata.version("mac-render-farm"),
+        installation.version(),
         metadata.version("ray"),
         platform.python_version(),
         source_digest(Path(farm.__file__).parent),

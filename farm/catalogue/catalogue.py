@@ -9,8 +9,6 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import platformdirs
-
 import farm
 from farm.catalogue.contents import (
     Contents,
@@ -27,17 +25,16 @@ from farm.catalogue.manifest import Manifest, read_manifest
 from farm.catalogue.variants import VariantFolder, find_variants
 from farm.domain import DiffusionConfig, ImageSpec, Model, ModelVariant
 from farm.errors import ModelNotFoundError, PackageError
+from farm.installation import cache_folder, data_folder
 
 BUNDLED = Path(farm.__file__).parent / "assets" / "models"
 """Models that come with the farm, in a checkout and in an installed wheel alike."""
-
-APPLICATION = "mac-render-farm"
 
 
 def user_models_folder() -> Path:
     """Where the user's own models lie: `FARM_MODELS`, or a folder of this machine's kind for application data."""
     configured = os.environ.get("FARM_MODELS")
-    return Path(configured).expanduser() if configured else platformdirs.user_data_path(APPLICATION) / "models"
+    return Path(configured).expanduser() if configured else data_folder() / "models"
 
 
 class Catalogue:
@@ -51,7 +48,7 @@ class Catalogue:
 
     def __init__(self, roots: Sequence[Path] | None = None, cache: Path | None = None) -> None:
         self._roots = tuple(roots) if roots is not None else (BUNDLED, user_models_folder())
-        self._facts = FileFacts(cache or platformdirs.user_cache_path(APPLICATION) / "digests.json")
+        self._facts = FileFacts(cache or cache_folder() / "digests.json")
 
     def models(self) -> list[Model]:
         """All models that can be used, by name. Folders that are broken are left out; `problems` names them."""

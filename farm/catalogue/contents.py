@@ -19,7 +19,7 @@ from farm.domain import AttentionVariant
 from farm.errors import PackageError
 from farm.mil.compiled import is_compiled, read_compiled
 from farm.mil.messages import data_type_name, model_message
-from farm.mil.package import read_manifest
+from farm.mil.package import read_package_manifest
 
 V2_CHUNK = 512
 """Apple's SPLIT_EINSUM_V2 cuts long queries into chunks of so many, the last one longer by what remains."""
@@ -96,7 +96,7 @@ def specification_file(package: Path) -> Path:
     """
     if is_compiled(package):
         return package / "metadata.json"
-    manifest = read_manifest(package)
+    manifest = read_package_manifest(package)
     missing = [str(path.relative_to(package)) for path in manifest.items if not path.exists()]
     if missing or not manifest.model.is_file() or manifest.model.stat().st_size == 0:
         raise PackageError(

@@ -16,6 +16,7 @@ from typing import Literal
 
 from farm.access.authority import CERTIFICATE_FILE
 from farm.catalogue import Catalogue
+from farm.installation import NAME
 from farm.worker.device_lock import DeviceLock
 from farm.worker.probe import Condition, Machine, examine, probe
 from farm.worker.probe.collect import output
@@ -23,8 +24,6 @@ from farm.worker.probe.power import Thermal
 
 PYTHONS = ((3, 11), (3, 14))
 """The first version of Python that all libraries have wheels for, and the first one after."""
-
-DISTRIBUTION = "mac-render-farm"
 
 DISK_FAIL, DISK_WARN = 1 << 30, 10 << 30
 """Bytes that must be free: the farm pauses jobs when there is no room; and those below which that is near."""
@@ -74,7 +73,7 @@ def examine_all(place: Place) -> Iterator[Check]:
     """Looks at everything, one after the other."""
     machine = probe()
     yield check_python(sys.version_info[:2], machine.is_translated)
-    yield from check_libraries(importlib.metadata.requires(DISTRIBUTION) or [], installed)
+    yield from check_libraries(importlib.metadata.requires(NAME) or [], installed)
     yield check_ray(platform.mac_ver()[0])
     yield check_core_ml(sys.platform, _has_bridge)
     yield from check_machine(machine)

@@ -10,6 +10,7 @@ import click
 
 from farm.cli.signals import INTERRUPTED, INTERRUPTED_WORDS, stop_signals
 from farm.errors import FarmError, InvalidRequestError
+from farm.installation import NAME
 
 TRACEBACK = "FARM_TRACEBACK"
 
@@ -83,7 +84,7 @@ Every command tells more with --help.
 @click.group(
     cls=LazyGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(package_name="mac-render-farm", prog_name="farm")
+@click.version_option(package_name=NAME, prog_name="farm")
 def cli() -> None:
     """The group of all commands. It runs when the command is imported: from here on there is something to stop."""
     for signal_number in stop_signals():  # any of them stops what was started, also in the background

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from farm.api.address import DEFAULT_ADDRESS, DEFAULT_WEB_ADDRESS
+from farm.installation import data_folder
 
 if TYPE_CHECKING:
     from farm.client import AsyncClient, Client
@@ -159,9 +160,7 @@ worker_labels_option = click.option(
 
 def default_state() -> Path:
     """Where a farm keeps its journal and its images, if nobody says otherwise."""
-    import platformdirs
-
-    return platformdirs.user_data_path("mac-render-farm") / "state"
+    return data_folder() / "state"
 
 
 def _state_option(meaning: str) -> Callable[[Callable[..., T]], Callable[..., T]]:

@@ -13,11 +13,12 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from farm.errors import ServiceError
+from farm.installation import NAME
 
 TEMPLATES = files("farm") / "assets" / "deploy"
 """The project's deploy/ folder, which an installed package has as data."""
 
-LABEL = "mac-render-farm.worker"
+LABEL = f"{NAME}.worker"
 UNIT = "farm-worker.service"
 
 _KEPT_VARIABLES = ("FARM_MODELS",)
@@ -66,7 +67,7 @@ def launchd_agent(folder: Path, home: Path, uid: int, environment: Mapping[str, 
         uid: The user's id.
         environment: Variables for it.
     """
-    log = home / "Library" / "Logs" / "mac-render-farm" / "worker.log"
+    log = home / "Library" / "Logs" / NAME / "worker.log"
     values = {"PYTHON": sys.executable, "FOLDER": str(folder), "LOG": str(log)}
     template = plistlib.loads((TEMPLATES / "launchd" / f"{LABEL}.plist").read_bytes())
     description = _filled(template, values) | ({"EnvironmentVariables": dict(environment)} if environment else {})

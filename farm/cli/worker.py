@@ -22,6 +22,7 @@ from farm.cli.output import console, print_json
 from farm.cli.renderer import local_renderer
 from farm.cli.signals import stop_signals
 from farm.cli.stdin import when_stdin_ends
+from farm.installation import data_folder
 from farm.worker.daemon import Inbox
 from farm.worker.membership import MembershipFolder
 from farm.worker.service import METRICS_PORT, WorkerSettings, run_worker, stop_worker
@@ -39,9 +40,7 @@ def worker() -> None:
 
 def default_folder() -> Path:
     """Where a worker keeps what it has finished, if nobody says otherwise."""
-    import platformdirs
-
-    return platformdirs.user_data_path("mac-render-farm") / "worker"
+    return data_folder() / "worker"
 
 
 folder_option = click.option(

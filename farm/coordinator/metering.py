@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Any
 
-from farm import metrics
+from farm import installation, metrics
 from farm.coordinator.loop import Happened
 from farm.domain import AttemptKey, AttentionVariant, ChipClass, ComputeUnit, JobState, WorkerState
 from farm.metrics import Meters, Rendering
@@ -28,7 +27,7 @@ class Metering:
         self.meters = meters
         self._state = state
         self._foretold = state.forecasts.count
-        meters.set(metrics.INFO, 1, version("mac-render-farm"))
+        meters.set(metrics.INFO, 1, installation.version())
         self._renderings = {
             attempt.key: self._rendering(attempt.started)
             for job in state.jobs.values()

@@ -8,7 +8,7 @@ from farm.errors import PackageError
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class PackageManifest:
     """What a package's `Manifest.json` names; whether it is there is another question.
 
     Attributes:
@@ -20,7 +20,7 @@ class Manifest:
     items: tuple[Path, ...]
 
 
-def read_manifest(package: Path) -> Manifest:
+def read_package_manifest(package: Path) -> PackageManifest:
     """Reads the manifest of a package.
 
     Raises:
@@ -29,7 +29,7 @@ def read_manifest(package: Path) -> Manifest:
     try:
         content = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
         items = {key: inside(package / "Data", item["path"]) for key, item in content["itemInfoEntries"].items()}
-        return Manifest(items[content["rootModelIdentifier"]], tuple(items.values()))
+        return PackageManifest(items[content["rootModelIdentifier"]], tuple(items.values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise unreadable(package, f"Manifest.json does not name a model ({type(error).__name__}: {error})") from error
 

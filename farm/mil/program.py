@@ -17,7 +17,7 @@ from farm.errors import PackageError
 from farm.mil.compiled import is_compiled, read_compiled
 from farm.mil.features import Feature
 from farm.mil.messages import data_type_name, model_message
-from farm.mil.package import inside, read_manifest, unreadable
+from farm.mil.package import inside, read_package_manifest, unreadable
 from farm.mil.weights import NUMPY_TYPES, Constant, WeightFile
 
 _FEATURE_TYPES = {65568: "float32", 65600: "float64", 131104: "int32", 131080: "int8", 65552: "float16"}
@@ -231,7 +231,7 @@ def _specification_file(path: Path) -> Path:
             "from: publishers keep it in `packages` beside `compiled`.",
             path=str(path),
         )
-    return read_manifest(path).model
+    return read_package_manifest(path).model
 
 
 class _Reader:

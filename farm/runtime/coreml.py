@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
 from farm.domain import ComputeUnit
 from farm.errors import PackageError
+from farm.installation import cache_folder
 from farm.mil.compiled import is_compiled
 from farm.mil.features import Feature
 from farm.mil.program import read_interface
@@ -41,7 +41,7 @@ class CoreMLRuntime:
     compiles = True
 
     def __init__(self, cache: Path | None = None) -> None:
-        self._cache = cache or platformdirs.user_cache_path("mac-render-farm") / "compiled"
+        self._cache = cache or cache_folder() / "compiled"
 
     @property
     def compute_units(self) -> tuple[ComputeUnit, ...]:

@@ -21,6 +21,7 @@ from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.loop import Happened
 from farm.coordinator.views import JobView
 from farm.errors import FarmError, JobNotFoundError, WebhookError
+from farm.installation import NAME
 from farm.scheduler import events as ev
 from farm.webhooks.guard import resolve
 from farm.webhooks.signing import Secret
@@ -59,7 +60,7 @@ async def delivering(
         trust_env=False,  # a proxy would look names up again, behind the guard's back
         follow_redirects=False,  # it would lead around the guard, too
         timeout=TIMEOUT_SECONDS,
-        headers={"user-agent": "mac-render-farm-webhooks"},
+        headers={"user-agent": f"{NAME}-webhooks"},
     )
     async with client:
         sender = WebhookSender(coordinator, secret, client, allow_private=allow_private, tries=tries)

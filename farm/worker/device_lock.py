@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from farm.installation import NAME
+
 LOCKS_FOLDER = Path("/var/tmp")  # noqa: S108 - one folder for all users is the point; unlike /tmp it outlives restarts
 _CONTENT_LIMIT = 100
 
@@ -40,7 +42,7 @@ class DeviceLock:
 
     def __init__(self, device: str, folder: Path | None = None) -> None:
         folder = folder or Path(os.environ.get("FARM_LOCKS", LOCKS_FOLDER))
-        self.path = folder / f"mac-render-farm.{device}.lock"
+        self.path = folder / f"{NAME}.{device}.lock"
         self._descriptor: int | None = None
 
     def try_acquire(self) -> bool:

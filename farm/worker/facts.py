@@ -1,8 +1,8 @@
 """What a renderer says of itself when it joins."""
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 
+from farm import installation
 from farm.domain import ComputeUnit, Model, ModelOffer, WorkerFacts
 from farm.worker.probe import Machine
 
@@ -30,7 +30,7 @@ def worker_facts(
         # A virtual machine and Rosetta have no Neural Engine, though Core ML takes the unit's name there.
         compute_units=tuple(unit for unit in compute_units if machine.has_ane or unit is not ComputeUnit.CPU_AND_NE),
         offers=model_offers(models, runtime),
-        version=importlib.metadata.version("mac-render-farm"),
+        version=installation.version(),
         labels=labels,
     )
 
