@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from farm.errors import FarmError, UnsupportedOperationsError
-from farm.mil.program import Program, read_program
+from farm.mil.program import Program, read_programs
 from farm.mil.translate import translate
 from farm.runtime.portable import PortableModel
 
@@ -87,7 +87,7 @@ def _predict(model: Any, data: Mapping[str, Any], state: object = None) -> dict[
         _current.update(reached="other", reason="it predicts with a model of the format before ML programs")
         raise RuntimeError(_current["reason"])
     try:
-        program = read_program(Path(model.package_path), model.function_name or None)
+        (program,) = read_programs(Path(model.package_path), model.function_name or None)
         if _computes_in_half(program):
             _current["precision"] = "fp16"
         loaded = PortableModel(program.path, translate(program), threads=1)

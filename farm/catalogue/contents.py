@@ -132,14 +132,6 @@ def package_files(package: Path) -> list[Path]:
     return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(package).parts))
 
 
-def has_operation(package: Path, operation: str) -> bool:
-    """Whether the program of a package computes an operation of that type."""
-    specification = _Specification(model_message().FromString(specification_file(package).read_bytes()))
-    return any(
-        op.type == operation for function in specification.functions() for op in specification.operations(function)
-    )
-
-
 def _read_compiled(package: Path) -> Contents:
     compiled = read_compiled(package)
     text = package / "model.mil"

@@ -117,13 +117,8 @@ def find_variants(folder: Path, listed: Sequence[VariantManifest], read: ReadCon
     return _without_compiled_twins(folder, variants)
 
 
-def find_packages(folder: Path) -> list[Path]:
-    """Every package and compiled model below a folder, in a fixed order."""
-    return _look_around(folder)[0]
-
-
 def _look_around(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Every package below a folder, and every folder that holds a tokenizer."""
+    """Every package and compiled model below a folder, in a fixed order, and every folder that holds a tokenizer."""
     packages, tokenizers = [], []
     for here, folders, files in os.walk(folder):
         found = sorted(name for name in folders if name.endswith(SUFFIXES))

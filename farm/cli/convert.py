@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from farm.catalogue.manifest import Manifest
 from farm.cli.output import console, print_json
+from farm.convert import BITS
 from farm.domain import SAMPLERS, AttentionVariant, ImageSpec
 from farm.errors import ConversionError
 
@@ -82,7 +83,7 @@ Examples:
 @click.option("--precision", type=click.Choice(list(PRECISIONS)), default="fp16", show_default=True)
 @click.option(
     "--palettize",
-    type=click.Choice(["8", "6", "4"]),
+    type=click.Choice([str(bits) for bits in BITS]),
     help="Bits of a weight of text encoders and UNets: a half, three eighths or a quarter of the size.",
 )
 @click.option("--size", metavar="WxH", callback=_size, help="Size of the images.  [default: as it was trained]")

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from farm.convert.packages import make_reproducible, quietly
 
-BITS = (8, 6, 4)
-
 TOLERANCES = {8: 0.05, 6: 0.2, 4: 0.7}
 """Largest relative difference from the checkpoint that is let pass, by bits. A part that is left out causes 1."""
 

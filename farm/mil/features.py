@@ -35,8 +35,3 @@ class Feature:
                 for size, (low, high) in zip(shape, self.ranges, strict=True)
             )
         return shape == self.shape
-
-    @property
-    def is_flexible(self) -> bool:
-        """Whether it may have more than one shape."""
-        return bool(self.shapes) or any(low != high for low, high in self.ranges)

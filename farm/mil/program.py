@@ -119,25 +119,6 @@ class Program:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_program(path: Path, function: str | None = None) -> Program:
-    """Reads the ML program of a package.
-
-    Args:
-        path: An `.mlpackage` folder, or an `.mlmodel` file.
-        function: The function that shall run; the package's default if not given.
-
-    Raises:
-        PackageError: It is missing, damaged, holds something else than one ML program, or has no such function.
-    """
-    programs = read_programs(path, function)
-    if len(programs) != 1:
-        raise PackageError(
-            f"{path} holds a pipeline of {len(programs)} models, where one is meant. Load it with a runtime.",
-            path=str(path),
-        )
-    return programs[0]
-
-
 def read_programs(path: Path, function: str | None = None) -> tuple[Program, ...]:
     """Reads the ML programs of a package in the order in which they run: one, or those of a pipeline.
 

@@ -222,11 +222,6 @@ class Worker:
         return WorkerState.SUSPENDED if self.suspension else WorkerState.ACTIVE
 
     @property
-    def has_place(self) -> bool:
-        """Whether it takes another attempt now."""
-        return self.state is WorkerState.ACTIVE and len(self.attempts) < DEPTH
-
-    @property
     def reason(self) -> str:
         """Why, in words; when it is ACTIVE, for which jobs it is set aside, or nothing."""
         asides = (f"set aside for job {job_id}: {one.aside}" for job_id, one in self.failing.items() if one.aside)

@@ -11,10 +11,11 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from farm.convert import BITS
 from farm.convert.check import difference, verify
 from farm.convert.components import Component
 from farm.convert.packages import save_package
-from farm.convert.palettes import BITS, TOLERANCES, fit_palette, palettize
+from farm.convert.palettes import TOLERANCES, fit_palette, palettize
 from farm.runtime.portable import load
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from farm.mil.program import Program, read_programs
 from tests.mil.cases import convert
 
 WEIGHT = np.random.default_rng(7).standard_normal((6, 5)).astype(np.float32)
@@ -32,6 +33,12 @@ def save_functions(path: Path, **weights: Any) -> Path:
     description.default_function_name = next(iter(weights))
     save_multifunction(description, str(path))
     return path
+
+
+def read_program(package: Path) -> Program:
+    """The program of a package that is no pipeline of several."""
+    (program,) = read_programs(package)
+    return program
 
 
 def linear(x: Any, weight: Any = WEIGHT) -> Any:

@@ -7,9 +7,10 @@ import numpy as np
 from coremltools.converters.mil import Builder as mb  # noqa: N813 - coremltools' own name for it
 
 from farm.mil.fusion import fuse
-from farm.mil.program import Function, Operation, read_program
+from farm.mil.program import Function, Operation
 from farm.runtime.portable import load
 from tests.mil.cases import Array, convert
+from tests.mil.packages import read_program
 
 BATCH, CHANNELS, QUERIES, TOKENS, HEADS = 2, 3, 7, 5, 4
 SCALE = 0.3

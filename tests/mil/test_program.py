@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.errors import PackageError
-from farm.mil.program import read_interface, read_program
+from farm.mil.program import read_interface
 from farm.mil.translate import translate
 from farm.mil.weights import unpack
 from farm.runtime.portable import load
-from tests.mil.packages import WEIGHT, linear, program_file, save_linear, weight_file
+from tests.mil.packages import WEIGHT, linear, program_file, read_program, save_linear, weight_file
 
 
 @pytest.fixture(scope="module")

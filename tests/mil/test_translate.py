@@ -7,11 +7,10 @@ import pytest
 from coremltools.converters.mil import Builder as mb  # noqa: N813 - coremltools' own name for it
 
 from farm.errors import UnsupportedOperationsError
-from farm.mil.program import read_program
 from farm.mil.translate import translate
 from farm.runtime.portable import PortableModel, load
 from tests.mil.cases import Array, convert
-from tests.mil.packages import save_linear
+from tests.mil.packages import read_program, save_linear
 
 
 def save(path: Path, body: Any, inputs: dict[str, Array], *, opset: str = "iOS17") -> Path:

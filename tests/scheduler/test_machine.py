@@ -204,7 +204,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert set(state.runnable) == {job.job_id for job in state.jobs.values() if job.is_runnable}
         assert set(state.settled) == {job.job_id for job in state.jobs.values() if job.is_settled}
         vacant = [w for group in state.groups.values() for workers in group.vacant for w in workers]
-        assert sorted(vacant) == sorted(worker.worker_id for worker in state.workers.values() if worker.has_place)
+        takers = [w for w in state.workers.values() if w.state is WorkerState.ACTIVE and len(w.attempts) < DEPTH]
+        assert sorted(vacant) == sorted(worker.worker_id for worker in takers)
         for depth, keys in enumerate(state.vacant):
             assert set(keys) == {key for key, group in state.groups.items() if group.vacant[depth]}
         active = [worker for worker in state.workers.values() if worker.state is WorkerState.ACTIVE]
