@@ -1,15 +1,13 @@
-"""What a renderer is, and what it tells of its work: the messages that travel from it to the coordinator.
+"""What a renderer tells of its work: the messages that travel from it to the coordinator.
 
 They are facts as the renderer saw them. Whether a result still counts is decided by the coordinator alone, by the
 attempt's number.
 """
 
 import enum
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from farm.domain import Assignment, AttemptKey, AttemptState, ComputeUnit, Measurement, Model, Provenance, WorkerFacts
+from farm.domain import AttemptKey, AttemptState, ComputeUnit, Measurement, Provenance, WorkerFacts
 
 
 class Stage(enum.Enum):
@@ -162,29 +160,3 @@ Report = (
     | MeasurementReport
     | FactsReport
 )
-
-
-class Renderer(Protocol):
-    """What renders on a machine: its pipeline, or a stand-in. The command line hands it to whatever drives it."""
-
-    @property
-    def facts(self) -> WorkerFacts:
-        """What this machine is; known once it was started."""
-
-    def start(self, report: Callable[[Report], None]) -> None:
-        """Starts; may take a second. `report` is called from a thread of the renderer's."""
-
-    def render(self, assignment: Assignment) -> None:
-        """Takes images to be rendered, behind those it has."""
-
-    def cancel(self, key: AttemptKey) -> None:
-        """Stops an attempt at its next step; it then ends as CANCELLED."""
-
-    def release(self, key: AttemptKey, reason: str = "") -> None:
-        """Finishes the image that is being rendered and ends the attempt as ABANDONED, for that reason."""
-
-    def offer(self, models: Sequence[Model]) -> None:
-        """Has it render with these models from now on; a `FactsReport` tells if that changes what it can do."""
-
-    def stop(self) -> None:
-        """Ends it, within a few seconds."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from farm.catalogue import Catalogue
-from farm.reports import Renderer
+from farm.renderer import Renderer
 
 MEASUREMENTS = "measurements.json"
 """Name of the file of what this machine has measured, in a worker's folder."""

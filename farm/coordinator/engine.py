@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from farm.domain import Assignment, AttemptKey, WorkerFacts
-from farm.reports import Renderer, Report
+from farm.renderer import Renderer
+from farm.reports import Report
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,5 @@
-"""What runs on the Mac that renders: the pipeline process, its host, the device's lock and the probe.
+"""What runs on a machine that renders: the daemon, the pipeline process and its host, the device's lock, the probe.
 
-Nothing here imports the coordinator, nor the other way round; the command line hands a renderer to the engine. A
-renderer is anything with the methods of `PipelineHost`: `facts`, `start`, `render`, `cancel`, `stop`.
+Nothing here imports the coordinator, nor the other way round: the command line hands a `farm.renderer.Renderer` to the
+daemon, or to the coordinator's engine where one machine does all.
 """

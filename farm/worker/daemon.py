@@ -28,13 +28,13 @@ from farm.carrier.messages import (
 )
 from farm.domain import Assignment, AttemptKey, AttemptState
 from farm.errors import WorkerNameTakenError
+from farm.renderer import Renderer
 from farm.reports import (
     AttemptReport,
     DeviceReport,
     FactsReport,
     ImageFailureReport,
     ImageReport,
-    Renderer,
     Report,
     ResidencyReport,
 )

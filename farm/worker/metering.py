@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from farm import metrics
 from farm.domain import Assignment, AttemptKey, Model, WorkerFacts
 from farm.metrics import Meters, Rendering
+from farm.renderer import Renderer
 from farm.reports import (
     AttemptReport,
     FactsReport,
     ImageFailureReport,
     ImageReport,
-    Renderer,
     Report,
     ResidencyReport,
     Stage,

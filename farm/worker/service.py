@@ -15,7 +15,7 @@ from farm.carrier.node import check_address, is_on_loopback, own_ip, ray_environ
 from farm.carrier.security import RaySecurity, scrape_token
 from farm.errors import WorkerFolderError
 from farm.metrics import BOTH, CERTIFICATE_EXPIRY, WORKER, WORKER_CONNECTED, WORKER_OUTBOX, Meters, measure_process
-from farm.reports import Renderer
+from farm.renderer import Renderer
 from farm.scratch import SHORT, scratch_folder
 from farm.worker.bridge_socket import listen
 from farm.worker.daemon import Daemon, Inbox

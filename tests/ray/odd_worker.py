@@ -10,7 +10,7 @@ from farm.carrier.security import RaySecurity, TlsFiles, ray_token
 from farm.catalogue import Catalogue
 from farm.cli.logs import log_to_stderr
 from farm.cli.stdin import when_stdin_ends
-from farm.reports import Renderer
+from farm.renderer import Renderer
 from farm.worker.daemon import Inbox
 from farm.worker.deadlines import Deadlines
 from farm.worker.null_renderer import Misbehaviour, NullRenderer

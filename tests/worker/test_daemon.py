@@ -28,7 +28,8 @@ from farm.carrier.messages import (
 )
 from farm.domain import AttemptKey, AttemptState
 from farm.errors import WorkerNameTakenError
-from farm.reports import AttemptReport, ImageReport, MeasurementReport, Renderer, ResidencyReport, StepReport
+from farm.renderer import Renderer
+from farm.reports import AttemptReport, ImageReport, MeasurementReport, ResidencyReport, StepReport
 from farm.worker.bridge_socket import listen
 from farm.worker.daemon import Daemon, Inbox
 from farm.worker.messages import Stop
