@@ -108,9 +108,7 @@ class _AttemptStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptS
     ATTEMPT_STATE_RUNNING: _AttemptState.ValueType  # 1
     """Sent to its worker."""
     ATTEMPT_STATE_SUCCEEDED: _AttemptState.ValueType  # 2
-    """Every image of its run is settled."""
-    ATTEMPT_STATE_FAILED: _AttemptState.ValueType  # 3
-    """It ended with images that failed."""
+    """Every image of its run is settled: committed, or failed."""
     ATTEMPT_STATE_ABANDONED: _AttemptState.ValueType  # 4
     """Its host interrupted it: crash, sleep, drain. Costs its images no retry."""
     ATTEMPT_STATE_CANCELLED: _AttemptState.ValueType  # 5
@@ -123,9 +121,7 @@ ATTEMPT_STATE_UNSPECIFIED: AttemptState.ValueType  # 0
 ATTEMPT_STATE_RUNNING: AttemptState.ValueType  # 1
 """Sent to its worker."""
 ATTEMPT_STATE_SUCCEEDED: AttemptState.ValueType  # 2
-"""Every image of its run is settled."""
-ATTEMPT_STATE_FAILED: AttemptState.ValueType  # 3
-"""It ended with images that failed."""
+"""Every image of its run is settled: committed, or failed."""
 ATTEMPT_STATE_ABANDONED: AttemptState.ValueType  # 4
 """Its host interrupted it: crash, sleep, drain. Costs its images no retry."""
 ATTEMPT_STATE_CANCELLED: AttemptState.ValueType  # 5
