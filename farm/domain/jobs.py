@@ -29,11 +29,10 @@ FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLE
 
 
 class AttemptState(enum.Enum):
-    """Life of an attempt. Only FAILED costs images a retry; ABANDONED is the host's fault."""
+    """Life of an attempt. ABANDONED is the host's fault and costs no retry; images that fail do so one by one."""
 
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
     ABANDONED = "ABANDONED"
     CANCELLED = "CANCELLED"
 
