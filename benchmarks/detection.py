@@ -22,8 +22,8 @@ from pathlib import Path
 
 from benchmarks.report import report
 from farm.client import Client
-from tests.cli.processes import eventually
 from tests.ray.fleet import SECONDS_PER_IMAGE, Fleet, kill, running_fleet
+from tests.waiting import eventually
 
 WORKER_KILLED_GOAL = 1.0
 NODE_KILLED_GOAL = 3.0

@@ -23,7 +23,7 @@ from farm.web.server import WebServer
 from farm.webhooks.delivery import TRIES, delivering
 from farm.webhooks.signing import Secret
 from farm.worker.null_renderer import NullRenderer
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import pytest
 
 from farm.client import Client
 from farm.domain import ImageSpec, JobState
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 IMAGES = 40
 

@@ -1,31 +1,22 @@
-"""What tests of other tools' interfaces look up behind them."""
+"""How tests wait for what must come: with a deadline far beyond what it takes, since the machine may be busy."""
 
 import time
 from collections.abc import Callable
-from typing import Any
 
-from farm.client import Client
-from farm.domain import JobState
-from farm.v1 import job_pb2
-from tests.patience import PATIENCE
-from tests.running_farm import RunningFarm
+PATIENCE = 90.0
+"""Seconds. Only a test that fails waits so long."""
 
 
-def job_of(farm: RunningFarm, answer: Any) -> job_pb2.Job:
-    """The job that an answer of OpenAI's form names."""
-    with Client(farm.address) as client:
-        return client.job(answer.model_extra["job"]).message
+def eventually(holds: Callable[[], object], seconds: float = PATIENCE) -> bool:
+    """Whether `holds` becomes true within a time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
-def until(condition: Callable[[], bool], otherwise: str) -> None:
-    """Waits until a condition holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.05)
-
-
-def until_cancelled(farm: RunningFarm) -> None:
-    """Waits until every job of a farm is cancelled."""
-    with Client(farm.address) as client:
-        until(lambda: all(job.state is JobState.CANCELLED for job in client.jobs()), "a job was not cancelled")
+def until(condition: Callable[[], object], otherwise: str) -> None:
+    """Waits until a condition holds; fails with `otherwise` if it never does."""
+    assert eventually(condition), otherwise

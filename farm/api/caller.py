@@ -27,7 +27,7 @@ def caller() -> Token:
 
 @contextmanager
 def calling_as(token: Token) -> Iterator[None]:
-    """Answers calls of a caller who came by another door than gRPC."""
+    """Answers calls of a caller who came by another way than gRPC."""
     reset = _CALLER.set(token)
     try:
         yield

@@ -1,7 +1,7 @@
 """Protocol buffers to the farm's vocabulary, and back.
 
 Requests are decoded into `farm.domain`, what the coordinator shows is encoded into `farm.v1` messages. Whether a value
-makes sense is not decided here: `farm.coordinator.admission` does, for every door a job comes through.
+makes sense is not decided here: `farm.coordinator.admission` does, for every way a job comes in.
 """
 
 import enum

@@ -1,6 +1,6 @@
 """What a submission must be to be accepted: pure checks that name every field that is wrong, and why.
 
-They hold whatever door a job comes through (gRPC, the web page, a test), so that no worker ever meets a spec that was
+They hold whichever way a job comes in (gRPC, the web page, a test), so that no worker ever meets a spec that was
 never possible.
 """
 

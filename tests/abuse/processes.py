@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import pytest
 
 from farm import Client, Job
 from tests.abuse.processes import coordinator
-from tests.cli.processes import eventually
+from tests.waiting import eventually
 
 LIBRARIES = sorted(Path("/").glob("usr/lib*/**/faketime/libfaketimeMT.so.1"))
 HOUR = 3600

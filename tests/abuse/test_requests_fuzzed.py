@@ -25,8 +25,8 @@ from farm.v1 import (
 )
 from tests.abuse.fuzzing import cases, fuzz
 from tests.abuse.messages import messages
-from tests.patience import PATIENCE
 from tests.running_farm import local_channel, running_farm
+from tests.waiting import PATIENCE
 
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method

@@ -15,8 +15,8 @@ from farm import Client, Job
 from farm.domain import JobState
 from farm.errors import DiskFullError
 from tests.abuse.processes import CoordinatorProcess, coordinator, farm
-from tests.cli.processes import eventually
 from tests.disks import filled, small_disk
+from tests.waiting import eventually
 
 WAITS_FOR_ROOM = re.compile(r"(?i)it goes on by itself")
 """In each reason of a pause for lack of room: the guard's, and that of an image that met the full disk before it."""

@@ -30,8 +30,8 @@ from farm.errors import (
     WrongStateError,
 )
 from farm.v1 import access_service_pb2, access_service_pb2_grpc
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
+from tests.waiting import PATIENCE
 
 METHODS = {f"/{service.full_name}/{method.name}": method for service in SERVICES for method in service.methods}
 JOB_METHODS = [

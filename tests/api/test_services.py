@@ -23,8 +23,8 @@ from farm.v1 import (
     worker_service_pb2,
     worker_service_pb2_grpc,
 )
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, local_channel, running_farm
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")

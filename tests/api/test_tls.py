@@ -16,8 +16,8 @@ from farm.client import AsyncClient, Client
 from farm.domain import JobState
 from farm.errors import UnauthenticatedError, UnreachableError, UntrustedServerError
 from farm.v1 import job_service_pb2, job_service_pb2_grpc
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,7 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-
-from tests.patience import PATIENCE
 
 
 def start_farm(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[str]:
@@ -22,16 +18,6 @@ def start_farm(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
-
-
-def eventually(holds: Callable[[], object], seconds: float = PATIENCE) -> bool:
-    """Whether `holds` becomes true within a time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def processes_that_name(text: str) -> list[str]:

@@ -12,8 +12,8 @@ import pytest
 from farm.cli.main import COMMANDS
 from farm.domain import SAMPLERS
 from tests.cli.conftest import Run
-from tests.cli.processes import eventually
 from tests.running_farm import running_farm
+from tests.waiting import eventually
 
 
 def submitted(run: Run, *arguments: object) -> Any:

@@ -12,8 +12,8 @@ import pytest
 from farm.batch import read_batch
 from farm.cli.demo import SAMPLE_BATCH
 from farm.client.shared import PATIENCE_SECONDS
-from tests.cli.processes import eventually, processes_that_name, start_farm
-from tests.patience import PATIENCE
+from tests.cli.processes import processes_that_name, start_farm
+from tests.waiting import PATIENCE, eventually
 
 INTERRUPTED = 130
 

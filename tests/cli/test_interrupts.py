@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 INTERRUPTED_IN_AN_IMPORT = """
 import os, signal, sys

@@ -14,8 +14,8 @@ from farm.cli.progress import Tally, describe_rate, describe_remaining, follow
 from farm.cli.waiting import describe_wait
 from farm.client import Client
 from farm.v1 import job_pb2, job_service_pb2
-from tests.cli.processes import eventually
 from tests.running_farm import running_farm
+from tests.waiting import eventually
 
 
 def job_event(done: int, failed: int = 0, eta: int | None = None) -> job_service_pb2.JobEvent:

@@ -13,8 +13,8 @@ import pytest
 from farm import Client
 from farm.domain import JobState
 from tests.cli.processes import start_farm
-from tests.patience import PATIENCE
 from tests.running_farm import running_farm
+from tests.waiting import PATIENCE
 
 
 @contextmanager

@@ -24,9 +24,8 @@ from farm.domain import JobState
 from farm.errors import FarmError, UnauthenticatedError
 from farm.v1 import job_pb2, worker_pb2
 from tests.cli.conftest import runner
-from tests.cli.processes import eventually
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
+from tests.waiting import PATIENCE, eventually
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from farm import Client
 from farm.cli.local_fleet import free_ray_address
 from farm.domain import JobState, Pin
-from tests.cli.processes import eventually, processes_that_name, start_farm
-from tests.patience import PATIENCE
+from tests.cli.processes import processes_that_name, start_farm
+from tests.waiting import PATIENCE, eventually
 
 WORKER = ("worker", "run", "--folder", "{}", "--state", "{}")
 COORDINATOR = ("coordinator", "--engine", "ray", "--state", "{}", "--listen", "127.0.0.1:0")

@@ -27,8 +27,8 @@ from farm.errors import (
 )
 from farm.v1 import job_service_pb2
 from tests.client.batches import InterruptedBatch, farm_that_restarts
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from farm.coordinator.engine import EngineMessage, Heartbeat, Joined, Receive, R
 from farm.domain import Assignment, AttemptKey, AttemptState
 from farm.reports import AttemptReport, ImageReport, Report
 from tests.builders import PROVENANCE, png, worker_facts
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 PNG = png()
 

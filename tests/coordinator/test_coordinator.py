@@ -27,7 +27,7 @@ from farm.errors import (
 from farm.reports import AttemptReport, ImageFailureReport
 from tests.builders import MODEL, png, worker_facts
 from tests.coordinator.scripted_engine import ScriptedEngine
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 
 class OneModel:

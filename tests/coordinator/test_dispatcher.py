@@ -11,7 +11,7 @@ from farm.reports import AttemptReport, ImageFailureReport, ImageReport
 from tests.builders import PROVENANCE, png
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.coordinator.test_coordinator import ended, farm, submit
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 
 async def acknowledged(engine: ScriptedEngine, *numbers: int) -> None:

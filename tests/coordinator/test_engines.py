@@ -13,8 +13,8 @@ from farm.diffusion.png import read_provenance
 from farm.domain import AttemptState
 from farm.reports import AttemptReport, ImageReport, ResidencyReport, StageReport, StepReport
 from farm.scheduler.state import LEASE_SECONDS
-from tests.cli.processes import eventually
 from tests.coordinator.engine_rigs import SECONDS_PER_IMAGE, Rig, joined, local_rig, ray_rig
+from tests.waiting import eventually
 from tests.worker.builders import assignment
 
 pytestmark = pytest.mark.timeout(900)

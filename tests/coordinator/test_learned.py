@@ -17,7 +17,7 @@ from farm.scheduler.transitions import apply
 from tests.builders import attempt_started, image_committed, job_opened, worker_facts
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.coordinator.test_coordinator import ended, farm, submit
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 
 async def foreseen(coordinator: Coordinator, count: int) -> JobView:

@@ -19,7 +19,7 @@ from tests.builders import MODEL, worker_facts
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.coordinator.test_coordinator import OneModel
 from tests.expositions import Exposition
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 HOW = {"model": MODEL.name, "chip_class": "CPU", "compute_unit": "CPU_ONLY", "attention": "ORIGINAL"}
 

@@ -10,7 +10,7 @@ import pytest
 
 from farm.carrier.security import RaySecurity, ray_token
 from farm.coordinator.ray_engine import RayEngine, RaySettings
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 
 def test_a_port_that_another_program_has_is_told_with_what_to_do(

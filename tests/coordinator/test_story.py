@@ -16,7 +16,7 @@ from farm.reports import AttemptReport, ImageFailureReport
 from farm.scheduler.state import MAX_LOSSES
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.coordinator.test_coordinator import ended, farm, submit
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 
 async def next_lost(events: AsyncIterator[WatchEvent]) -> AttemptView:

@@ -13,9 +13,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from dashboards.board import Board, Panel, Query, Unit
 from dashboards.grafana import BOARDS, EVERYTHING, to_json
 from farm.metrics import BOTH, COORDINATOR, WORKER
-from tests.cli.processes import eventually
 from tests.dashboards.watched_farm import WATTS, Watched, needs_prometheus, watched_farm
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 FOLDER = Path(__file__).parents[2] / "dashboards"
 

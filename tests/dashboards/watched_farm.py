@@ -21,8 +21,8 @@ from farm.metrics import BOTH, WORKER, WORKER_CONNECTED, WORKER_OUTBOX, WORKER_T
 from farm.worker.metering import MeteredRenderer
 from farm.worker.metrics_server import serve_metrics
 from farm.worker.pipeline_host import PipelineHost
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
+from tests.waiting import PATIENCE
 from tests.worker.builders import NoRuntime
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"

@@ -11,8 +11,8 @@ from typing import Protocol
 from farm.client import Client
 from farm.domain import ImageSpec, JobState, Pin
 from tests.audit.check import Finding, audit
-from tests.cli.processes import eventually
 from tests.ray.fleet import PATIENCE, committed
+from tests.waiting import eventually
 
 SILENCE = "not heard of"
 """In the reason of each attempt that was lost because a lease ended."""

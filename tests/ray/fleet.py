@@ -15,8 +15,8 @@ from pathlib import Path
 from farm.cli.local_fleet import free_ray_address
 from farm.client import Client
 from farm.v1 import worker_pb2
-from tests.cli.processes import eventually
 from tests.ray.odd_worker import Oddity
+from tests.waiting import eventually
 
 SECONDS_PER_IMAGE = 0.05
 PATIENCE = 300.0

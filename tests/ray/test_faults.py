@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.processes import eventually
 from tests.ray.batch import SILENCE, Batch
 from tests.ray.fleet import PATIENCE, SECONDS_PER_IMAGE, Fleet, kill, kill_tree, running_fleet
+from tests.waiting import eventually
 
 BEYOND_A_LEASE = 8.0
 WITHIN_A_LEASE = 45.0

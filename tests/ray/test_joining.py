@@ -30,8 +30,8 @@ from farm.domain import JobState
 from farm.v1 import access_pb2, access_service_pb2, worker_pb2, worker_service_pb2
 from farm.worker.membership import MembershipFolder
 from tests.cli.conftest import Run, runner
-from tests.cli.processes import eventually
 from tests.ray.fleet import PATIENCE
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
 

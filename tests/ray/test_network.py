@@ -15,12 +15,12 @@ from farm.cli.local_fleet import free_ray_address
 from farm.client import Client
 from farm.coordinator.ray_engine import RayEngine, RaySettings
 from farm.v1 import worker_pb2
-from tests.cli.processes import eventually
 from tests.ray.batch import SILENCE, Batch
 from tests.ray.fleet import PATIENCE, SECONDS_PER_IMAGE, end
 from tests.ray.network import Network, network
 from tests.ray.odd_worker import tls_files
 from tests.running_farm import running_farm
+from tests.waiting import eventually
 
 IMAGES = 600
 

@@ -13,8 +13,7 @@ from farm.carrier.node import LOOPBACK, NodeSettings, Stop, ray_environment, sta
 from farm.carrier.security import RaySecurity, TlsFiles, ray_token
 from farm.cli.local_fleet import free_ray_address
 from farm.worker.raylet import Raylet
-from tests.cli.processes import eventually
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 NODES = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
 

@@ -10,12 +10,12 @@ import pytest
 from farm.client import Client
 from farm.domain import ImageState, Pin
 from farm.v1 import worker_pb2
-from tests.cli.processes import eventually
 from tests.disks import filled, mounted
 from tests.ray.batch import Batch
 from tests.ray.chaos import chaos
 from tests.ray.fleet import PATIENCE, Fleet, kill, running_fleet
 from tests.ray.odd_worker import Oddity
+from tests.waiting import eventually
 
 STEADY = "number {}, sleep 0.05 at 1"
 NULL, PIPELINE = Pin(runtime="null"), Pin(runtime="portable")

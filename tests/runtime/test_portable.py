@@ -13,7 +13,7 @@ from farm.runtime.portable import PortableRuntime, load
 from farm.runtime.select import select_runtime
 from tests.mil.cases import convert
 from tests.mil.packages import WEIGHT, linear, save_functions, save_linear
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")

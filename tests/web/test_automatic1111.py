@@ -20,9 +20,9 @@ from farm.client import Client
 from farm.domain import SAMPLERS
 from farm.errors import InvalidRequestError
 from farm.web.automatic1111_images import sampler
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
-from tests.waiting import until, until_cancelled
+from tests.waiting import PATIENCE, until
+from tests.web.jobs import until_cancelled
 
 SMALL = {"width": 64, "height": 64, "steps": 3}
 

@@ -16,8 +16,8 @@ from farm.cli.main import main
 from farm.client import Client
 from farm.web import thumbnails
 from farm.web.thumbnails import SIDE, Thumbnails
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")

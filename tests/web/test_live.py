@@ -10,8 +10,8 @@ import pytest
 
 from farm.access.tokens import Role
 from farm.client import Client
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")

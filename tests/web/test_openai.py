@@ -15,9 +15,9 @@ from PIL import Image
 
 from farm.access.tokens import Role
 from farm.client import Client
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
-from tests.waiting import job_of, until, until_cancelled
+from tests.waiting import PATIENCE, until
+from tests.web.jobs import job_of, until_cancelled
 
 CIRCLE = "a red circle"
 

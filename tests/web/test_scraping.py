@@ -14,8 +14,8 @@ from farm.web.scraping import TOKEN_FILE
 from tests.builders import worker_facts
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.expositions import Exposition
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
+from tests.waiting import PATIENCE
 
 
 class Fleet(ScriptedEngine):

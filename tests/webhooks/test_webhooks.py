@@ -19,9 +19,8 @@ from farm.client import Client
 from farm.errors import InvalidRequestError, WebhookError
 from farm.webhooks.guard import refusal, resolve
 from farm.webhooks.signing import Secret
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 from tests.webhooks.receiver import receiving
 
 SOON = tuple(0.2 * number for number in range(1, 200))

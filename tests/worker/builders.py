@@ -23,7 +23,7 @@ from farm.reports import AttemptReport, ImageReport, Report, StepReport
 from farm.runtime.base import LoadedModel
 from farm.worker.deadlines import Deadlines
 from farm.worker.pipeline_host import PipelineHost
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 ReportType = TypeVar("ReportType", bound=Report)
 

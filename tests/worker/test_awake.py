@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from farm.worker.awake import stay_awake
-from tests.cli.processes import eventually
+from tests.waiting import eventually
 
 
 def test_a_mac_is_asked_not_to_sleep_on_mains_power_until_this_process_ends(

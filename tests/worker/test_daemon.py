@@ -36,8 +36,7 @@ from farm.worker.messages import Stop
 from farm.worker.null_renderer import NullRenderer
 from farm.worker.outbox import LIMIT_BYTES, Outbox
 from farm.worker.pipeline_host import PipelineHost
-from tests.cli.processes import eventually
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE, eventually
 from tests.worker.builders import NoRuntime, assignment, model
 
 Said = TypeVar("Said", bound=FromDaemon)

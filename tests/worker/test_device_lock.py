@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from farm.worker.device_lock import DeviceLock, Holder
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 HOLDER = """
 import sys, pathlib, time

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 
 TEMPLATE = """
 import time

@@ -16,7 +16,7 @@ from farm.worker.metering import MeteredRenderer
 from farm.worker.metrics_server import MetricsAccess, serve_metrics
 from farm.worker.pipeline_host import PipelineHost
 from tests.expositions import Exposition
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 from tests.worker.builders import NoRuntime, Reports, assignment, model
 
 EVERYWHERE = "0.0.0.0:0"

@@ -14,9 +14,8 @@ from farm.errors import FarmError
 from farm.worker.model_watch import watch_models
 from farm.worker.null_renderer import NullRenderer
 from tests.catalogue.folders import copy_of_shapes
-from tests.patience import PATIENCE
 from tests.running_farm import running_farm
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 OFTEN = 0.05
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from farm.worker.device_lock import DeviceLock
-from tests.cli.processes import eventually
+from tests.waiting import eventually
 
 HANGS_FOR = 120
 """Seconds of sleep that an orphan is in when it becomes one."""

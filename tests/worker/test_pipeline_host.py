@@ -28,7 +28,7 @@ from farm.worker.device_lock import DeviceLock
 from farm.worker.messages import Settings, Stop, Word
 from farm.worker.pipeline_host import PipelineHost
 from farm.worker.supervisor import BACK_OFF_LIMIT, PipelineChild, back_off
-from tests.patience import PATIENCE
+from tests.waiting import PATIENCE
 from tests.worker.builders import (
     NoRuntime,
     Reports,

@@ -13,8 +13,8 @@ from farm.access.tokens import Role, Tokens
 from farm.errors import UnauthenticatedError
 from farm.web.sessions import SESSION_SECONDS, Sessions
 from farm.web.site import PAGE_HEADER
-from tests.patience import PATIENCE
 from tests.running_farm import RunningFarm, running_farm
+from tests.waiting import PATIENCE
 
 OWN = {PAGE_HEADER: "1"}
 
