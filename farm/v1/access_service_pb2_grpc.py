@@ -28,7 +28,7 @@ if _version_not_supported:
 
 class AccessServiceStub:
     """Says who may do what. Every call but Enroll and those of grpc.health.v1.Health carries a token in its metadata, as
-    "authorization: Bearer TOKEN"; which role may make which call stands in docs/security.md.
+    "authorization: Bearer TOKEN"; docs/security.md says which role may make which call.
     """
 
     def __init__(self, channel):
@@ -66,7 +66,7 @@ class AccessServiceStub:
 
 class AccessServiceServicer:
     """Says who may do what. Every call but Enroll and those of grpc.health.v1.Health carries a token in its metadata, as
-    "authorization: Bearer TOKEN"; which role may make which call stands in docs/security.md.
+    "authorization: Bearer TOKEN"; docs/security.md says which role may make which call.
     """
 
     def CreateToken(self, request, context):
@@ -103,9 +103,9 @@ class AccessServiceServicer:
         """Makes a machine a worker, or renews what it was given. Needs no token in the metadata: `join_token` or `worker_token`
         is the caller's proof.
 
-        UNAUTHENTICATED: neither counts. INVALID_ARGUMENT: a field is wrong. FAILED_PRECONDITION: the versions differ, and the
+        UNAUTHENTICATED: neither is valid. INVALID_ARGUMENT: a field is wrong. FAILED_PRECONDITION: the versions differ, and the
         message says what to install (reason VERSION_MISMATCH); or this coordinator takes no workers. ALREADY_EXISTS:
-        another machine has joined under this name. The join token is used up by success alone.
+        another machine has joined under this name. Only success uses the join token up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +149,7 @@ def add_AccessServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AccessService:
     """Says who may do what. Every call but Enroll and those of grpc.health.v1.Health carries a token in its metadata, as
-    "authorization: Bearer TOKEN"; which role may make which call stands in docs/security.md.
+    "authorization: Bearer TOKEN"; docs/security.md says which role may make which call.
     """
 
     @staticmethod

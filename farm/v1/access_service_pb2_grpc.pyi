@@ -29,7 +29,7 @@ GRPC_VERSION: str
 
 class AccessServiceStub:
     """Says who may do what. Every call but Enroll and those of grpc.health.v1.Health carries a token in its metadata, as
-    "authorization: Bearer TOKEN"; which role may make which call stands in docs/security.md.
+    "authorization: Bearer TOKEN"; docs/security.md says which role may make which call.
     """
 
     @_typing.overload
@@ -52,15 +52,15 @@ class AccessServiceStub:
     """Makes a machine a worker, or renews what it was given. Needs no token in the metadata: `join_token` or `worker_token`
     is the caller's proof.
 
-    UNAUTHENTICATED: neither counts. INVALID_ARGUMENT: a field is wrong. FAILED_PRECONDITION: the versions differ, and the
+    UNAUTHENTICATED: neither is valid. INVALID_ARGUMENT: a field is wrong. FAILED_PRECONDITION: the versions differ, and the
     message says what to install (reason VERSION_MISMATCH); or this coordinator takes no workers. ALREADY_EXISTS:
-    another machine has joined under this name. The join token is used up by success alone.
+    another machine has joined under this name. Only success uses the join token up.
     """
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
     """Says who may do what. Every call but Enroll and those of grpc.health.v1.Health carries a token in its metadata, as
-    "authorization: Bearer TOKEN"; which role may make which call stands in docs/security.md.
+    "authorization: Bearer TOKEN"; docs/security.md says which role may make which call.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -80,14 +80,14 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Makes a machine a worker, or renews what it was given. Needs no token in the metadata: `join_token` or `worker_token`
     is the caller's proof.
 
-    UNAUTHENTICATED: neither counts. INVALID_ARGUMENT: a field is wrong. FAILED_PRECONDITION: the versions differ, and the
+    UNAUTHENTICATED: neither is valid. INVALID_ARGUMENT: a field is wrong. FAILED_PRECONDITION: the versions differ, and the
     message says what to install (reason VERSION_MISMATCH); or this coordinator takes no workers. ALREADY_EXISTS:
-    another machine has joined under this name. The join token is used up by success alone.
+    another machine has joined under this name. Only success uses the join token up.
     """
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     """Says who may do what. Every call but Enroll and those of grpc.health.v1.Health carries a token in its metadata, as
-    "authorization: Bearer TOKEN"; which role may make which call stands in docs/security.md.
+    "authorization: Bearer TOKEN"; docs/security.md says which role may make which call.
     """
 
     @_abc_1.abstractmethod
@@ -135,9 +135,9 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a machine a worker, or renews what it was given. Needs no token in the metadata: `join_token` or `worker_token`
         is the caller's proof.
 
-        UNAUTHENTICATED: neither counts. INVALID_ARGUMENT: a field is wrong. FAILED_PRECONDITION: the versions differ, and the
+        UNAUTHENTICATED: neither is valid. INVALID_ARGUMENT: a field is wrong. FAILED_PRECONDITION: the versions differ, and the
         message says what to install (reason VERSION_MISMATCH); or this coordinator takes no workers. ALREADY_EXISTS:
-        another machine has joined under this name. The join token is used up by success alone.
+        another machine has joined under this name. Only success uses the join token up.
         """
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -375,7 +375,7 @@ class ExplainJobResponse(_message.Message):
     """What the job as a whole waits for, in words."""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerExplanation]:
-        """One a worker."""
+        """One per worker."""
 
     @_builtins.property
     def lost_attempts(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Attempt]:

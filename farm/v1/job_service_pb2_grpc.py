@@ -184,7 +184,8 @@ class JobServiceServicer:
 
     def WatchJob(self, request, context):
         """Follows a job: its snapshot first, then events as they happen; ends when the job ends. Progress is sent at most
-        twice a second an attempt, and a reader too slow for the events is told the state again instead.
+        twice a second per attempt. A slow reader misses no image event; of attempts it gets the newest 1,000, and everything
+        else as it is by then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -66,7 +66,8 @@ class JobServiceStub:
     """Changes a job's priority. FAILED_PRECONDITION: it has ended."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.JobEvent]
     """Follows a job: its snapshot first, then events as they happen; ends when the job ends. Progress is sent at most
-    twice a second an attempt, and a reader too slow for the events is told the state again instead.
+    twice a second per attempt. A slow reader misses no image event; of attempts it gets the newest 1,000, and everything
+    else as it is by then.
     """
     ExplainJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]
     """Says, worker by worker, why the job runs there or why it does not, and which attempts of it were lost, and why."""
@@ -113,7 +114,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Changes a job's priority. FAILED_PRECONDITION: it has ended."""
     WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.JobEvent]  # type: ignore[assignment]
     """Follows a job: its snapshot first, then events as they happen; ends when the job ends. Progress is sent at most
-    twice a second an attempt, and a reader too slow for the events is told the state again instead.
+    twice a second per attempt. A slow reader misses no image event; of attempts it gets the newest 1,000, and everything
+    else as it is by then.
     """
     ExplainJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]  # type: ignore[assignment]
     """Says, worker by worker, why the job runs there or why it does not, and which attempts of it were lost, and why."""
@@ -217,7 +219,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_job_service_pb2.JobEvent], _abc.AsyncIterator[_job_service_pb2.JobEvent]]:
         """Follows a job: its snapshot first, then events as they happen; ends when the job ends. Progress is sent at most
-        twice a second an attempt, and a reader too slow for the events is told the state again instead.
+        twice a second per attempt. A slow reader misses no image event; of attempts it gets the newest 1,000, and everything
+        else as it is by then.
         """
 
     @_abc_1.abstractmethod

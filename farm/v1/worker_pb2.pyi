@@ -34,7 +34,9 @@ class _WorkerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WorkerSta
     WORKER_STATE_DRAINING: _WorkerState.ValueType  # 2
     """Finishes what it has and takes nothing new."""
     WORKER_STATE_SUSPENDED: _WorkerState.ValueType  # 3
-    """Cannot work now: its user is back, it is hot, its device is held by another farm."""
+    """Cannot work now, for example because another farm holds its device, it measures a model first, its pipeline process
+    keeps dying, or the coordinator cannot reach it through Ray. `reason` says which.
+    """
     WORKER_STATE_OFFLINE: _WorkerState.ValueType  # 4
     """Not heard from."""
 
@@ -47,7 +49,9 @@ WORKER_STATE_ACTIVE: WorkerState.ValueType  # 1
 WORKER_STATE_DRAINING: WorkerState.ValueType  # 2
 """Finishes what it has and takes nothing new."""
 WORKER_STATE_SUSPENDED: WorkerState.ValueType  # 3
-"""Cannot work now: its user is back, it is hot, its device is held by another farm."""
+"""Cannot work now, for example because another farm holds its device, it measures a model first, its pipeline process
+keeps dying, or the coordinator cannot reach it through Ray. `reason` says which.
+"""
 WORKER_STATE_OFFLINE: WorkerState.ValueType  # 4
 """Not heard from."""
 Global___WorkerState: _TypeAlias = WorkerState  # noqa: Y015
