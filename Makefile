@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && command -v $$p && break; done)
 UV := $(shell command -v uv 2>/dev/null)
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
+STUBS := .
 INSTALL := $(if $(UV),uv pip install --quiet --python $(BIN)/python,$(PIP_INSTALL))
 
 .DEFAULT_GOAL := help
@@ -18,11 +19,13 @@ help: ## Show what can be made.
 demo: $(VENV)/.farm ## Start a farm on this machine, render the sample batch into out/demo/, stop it again.
 	@$(BIN)/farm demo
 
-test: $(VENV)/.test $(VENV)/.tools ## Run lint, strict types and all tests.
+test: lint $(VENV)/.tools ## Run lint, strict types and all tests.
+	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+lint: $(VENV)/.test ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-slow: $(VENV)/.test ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m 'slow and not macos' --timeout 3600 --hypothesis-profile explore
@@ -38,7 +41,7 @@ proto: $(VENV)/.test ## Generate farm/v1/ from protos/.
 	$(BIN)/python -m grpc_tools.protoc -Iprotos \
 		-I"$$($(BIN)/python -c 'import pathlib, google.rpc; print(pathlib.Path(list(google.rpc.__path__)[0]).parents[1])')" \
 		--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
-		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. protos/farm/v1/*.proto
+		--python_out=$(STUBS) --grpc_python_out=$(STUBS) --mypy_out=$(STUBS) --mypy_grpc_out=$(STUBS) protos/farm/v1/*.proto
 
 clean: ## Remove the environment and everything that was made.
 	rm -rf $(VENV) out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -64,15 +67,18 @@ $(VENV)/.farm: pyproject.toml | $(BIN)/python
 	@touch $@
 
 # What tests of the page and of Prometheus' rules start. They are skipped, and say so, where it is not installed.
+TOOLS_ARE_THERE := { { command -v chromium || command -v chromium-browser; } && command -v promtool; } > /dev/null
+
 $(VENV)/.tools: | $(BIN)/python
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
-		&& ! { command -v chromium && command -v promtool; } > /dev/null; then \
+	@if ! $(TOOLS_ARE_THERE) && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 		echo "Installing Chromium and Prometheus for the tests ..."; \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium prometheus; } > /dev/null \
-			|| echo "They could not be installed; tests that need them are skipped."; fi
-	@touch $@
+			|| true; fi
+	@if $(TOOLS_ARE_THERE); then touch $@; \
+		else echo "Chromium or promtool is not installed; the tests that need them are skipped."; fi
 
-# torch is pinned and comes first, by pip: a plain `torch` on Linux takes gigabytes of CUDA libraries that nothing here uses.
+# torch is pinned and comes first, by pip, which reads its user's own index settings: on Linux, PyPI's torch brings gigabytes of
+# CUDA libraries that nothing here uses, and an index of CPU builds does not.
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	@echo "Installing the farm with its test tools (a few minutes the first time) ..."
 	@$(PIP_INSTALL) "$$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)"
