@@ -1,6 +1,8 @@
 """deploy/compose.yaml names files that are there. Neither Docker nor Grafana is started."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -9,8 +11,16 @@ COMPOSE = (DEPLOY / "compose.yaml").read_text()
 
 def test_every_file_that_is_mounted_is_there() -> None:
     mounted = re.findall(r"- (\.[^:]+):", COMPOSE)
-    assert len(mounted) >= 6
+    assert len(mounted) >= 5
     assert not [path for path in mounted if not (DEPLOY / path).exists()]
+
+
+def test_the_configuration_that_is_mounted_is_the_copy_that_the_page_says_to_write(tmp_path: Path) -> None:
+    (line,) = re.findall(r"^    (sed .*)$", (DEPLOY.parent / "docs" / "monitoring.md").read_text(), re.MULTILINE)
+    environment = {**os.environ, "FARM_STATE": str(tmp_path)}
+    subprocess.run(["sh", "-c", line], cwd=DEPLOY.parent, env=environment, check=True)
+    assert (tmp_path / "prometheus.yml").read_text().count("NAME-OF-THIS-MACHINE:7435") == 2
+    assert "${FARM_STATE:?export FARM_STATE}/prometheus.yml:/etc/prometheus/prometheus.yml:ro" in COMPOSE
 
 
 def test_prometheus_finds_beside_its_configuration_what_it_names() -> None:
