@@ -1,10 +1,22 @@
 """The farm's errors: one tree, in which every class knows the word (`reason`) that its clients can rely on.
 
-The gRPC status code of each class stands in one table, in `farm.api.codec`. A message says what happened, what it means
-and what to do next.
+The gRPC status code of each class is in one table, `CODES` in `farm.api.status`. A message says what happened, what it
+means and what to do next.
 """
 
 from collections.abc import Mapping
+
+JOB_FAILED = "JOB_FAILED"
+"""A job failed: none of its images could be rendered."""
+
+RENDERER_CRASHED = "RENDERER_CRASHED"
+"""An image failed because the process that rendered it died over it again and again."""
+
+RESULT_DEFECTIVE = "RESULT_DEFECTIVE"
+"""An image failed because the file that a worker delivered for it is not the image that was asked for."""
+
+FAILURE_REASONS = frozenset({JOB_FAILED, RENDERER_CRASHED, RESULT_DEFECTIVE})
+"""Reasons why jobs and images fail that no class below stands for: they are reported and never raised."""
 
 
 class FarmError(Exception):
@@ -58,7 +70,7 @@ class JobNotFoundError(FarmError):
     @classmethod
     def of(cls, job_id: str) -> "JobNotFoundError":
         """The error for a job that there is not."""
-        return cls(f'There is no job "{job_id}". `farm jobs` lists those that there are.', job=job_id)
+        return cls(f'There is no job "{job_id}". `farm jobs` lists the existing ones.', job=job_id)
 
 
 class ImageNotFoundError(FarmError):
@@ -260,7 +272,7 @@ class WebhookError(FarmError):
 
 
 class VersionMismatchError(FarmError):
-    """A worker's farm, Ray or Python is another version than the coordinator's."""
+    """A worker's farm, its source, Ray or Python is another version than the coordinator's."""
 
     reason = "VERSION_MISMATCH"
 

@@ -255,9 +255,9 @@ def _make(family: Family, registry: CollectorRegistry) -> Counter | Gauge | Hist
             return Histogram(family.name, family.meaning, family.labels, registry=registry, buckets=family.buckets)
 
 
-_REASONS = frozenset(
+_REASONS = errors.FAILURE_REASONS | {
     error.reason for error in vars(errors).values() if isinstance(error, type) and issubclass(error, errors.FarmError)
-) | {"RESULT_DEFECTIVE"}
+}
 
 
 def bounded(reason: str) -> str:

@@ -60,11 +60,8 @@ def test_a_process_tells_only_what_is_its_own_to_tell() -> None:
 
 
 def test_reasons_that_nobody_has_defined_are_one_label() -> None:
-    assert [metrics.bounded(reason) for reason in ("IMAGE_FAILED", "RESULT_DEFECTIVE", "job-4711 is odd")] == [
-        "IMAGE_FAILED",
-        "RESULT_DEFECTIVE",
-        "OTHER",
-    ]
+    known = ("IMAGE_FAILED", "JOB_FAILED", "RENDERER_CRASHED", "RESULT_DEFECTIVE")
+    assert [metrics.bounded(reason) for reason in (*known, "job-4711 is odd")] == [*known, "OTHER"]
 
 
 def test_a_process_tells_its_memory_its_disk_and_its_clock(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from farm.access.tokens import Role, Token
 from farm.access.versions import Versions
 from farm.api.status import failure_status
 from farm.coordinator import views
-from farm.errors import InvalidRequestError
+from farm.errors import JOB_FAILED, InvalidRequestError
 from farm.v1 import access_pb2, job_pb2, job_service_pb2, model_pb2, worker_pb2
 
 E = TypeVar("E", bound=enum.Enum)
@@ -196,7 +196,7 @@ def encode_job(job: views.JobView) -> job_pb2.Job:
         start_time=encode_time(job.start_time),
         end_time=encode_time(job.end_time),
         eta=_encode_eta(job.eta) if job.eta else None,
-        error=failure_status("JOB_FAILED", job.reason) if job.state is domain.JobState.FAILED else None,
+        error=failure_status(JOB_FAILED, job.reason) if job.state is domain.JobState.FAILED else None,
         reason=job.reason,
     )
 

@@ -17,7 +17,7 @@ from farm.coordinator.inspection import defect
 from farm.coordinator.loop import Change, Happened, Loop
 from farm.coordinator.prewarming import Prewarming, is_prewarm
 from farm.domain import Assignment, AttemptKey, AttemptState, ImageSpec, resolve
-from farm.errors import StaleAttemptError
+from farm.errors import RESULT_DEFECTIVE, StaleAttemptError
 from farm.reports import AttemptReport, ImageFailureReport, ImageReport
 from farm.scheduler import events as ev
 from farm.scheduler.scheduler import attempt_ended, judge
@@ -243,7 +243,7 @@ class Dispatcher:
             self._post(partial(_not_stored, key=image.key, error=outcome), done=settled)
         else:
             message = f"The file that {worker_id} delivered is not the image that was asked for: {outcome}."
-            failure = ImageFailureReport(image.key, image.index, "RESULT_DEFECTIVE", message)
+            failure = ImageFailureReport(image.key, image.index, RESULT_DEFECTIVE, message)
             self._post(partial(judge, worker_id=worker_id, report=failure), done=settled)
 
     def _refuse(self, worker_id: str, image: ImageReport) -> None:
@@ -284,6 +284,6 @@ def _not_stored(state: FarmState, now: float, key: AttemptKey, error: OSError) -
     reason = f"An image could not be stored ({error.strerror})."
     if (state.jobs[key.job_id].state, ev.JobPaused) in JOB_TRANSITIONS:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        mend = "It goes on by itself when there is room." if is_full else "Mend the disk, then resume the job."
+        mend = "It resumes by itself when there is room." if is_full else "Repair the disk, then resume the job."
         yield ev.JobPaused(key.job_id, now, f"{reason} {mend}", waits_for_room=is_full)
     yield attempt_ended(attempt, now, AttemptState.ABANDONED, reason)

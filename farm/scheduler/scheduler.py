@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from farm.domain import AttemptState, JobState
-from farm.errors import StaleAttemptError
+from farm.errors import RENDERER_CRASHED, StaleAttemptError
 from farm.reports import (
     AttemptReport,
     DeviceReport,
@@ -204,7 +204,7 @@ def _attempt_end(state: FarmState, worker_id: str, report: AttemptReport, now: f
             number=report.key.number,
             index=culprit,
             worker_id=worker_id,
-            reason="RENDERER_CRASHED",
+            reason=RENDERER_CRASHED,
             message=f"The renderer died {crashes} times over this image, last: {report.reason}",
             is_final=True,
         )

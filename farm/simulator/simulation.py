@@ -18,7 +18,7 @@ from farm.domain import (
     Pin,
     Provenance,
 )
-from farm.errors import StaleAttemptError
+from farm.errors import RESULT_DEFECTIVE, StaleAttemptError
 from farm.reports import AttemptReport, ImageFailureReport, MeasurementReport, Report
 from farm.scheduler import events as ev
 from farm.scheduler.chips import SPLIT_ON_GPU
@@ -192,7 +192,7 @@ class Simulation:
         held, began = mac.held[0], mac.since
         index = mac.finish_image()
         if mac.is_garbage:
-            self._report(mac, ImageFailureReport(held.key, index, "RESULT_DEFECTIVE", "it is garbage"))
+            self._report(mac, ImageFailureReport(held.key, index, RESULT_DEFECTIVE, "it is garbage"))
         elif self.faults.image_failure and self._chance.random() < self.faults.image_failure:
             self._report(mac, ImageFailureReport(held.key, index, "BAD_IMAGE", "made to fail"))
         else:

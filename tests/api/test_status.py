@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 import farm.errors
 from farm.api.status import CODES, to_status
-from farm.errors import DeviceBusyError, FarmError, InvalidRequestError, JobNotFoundError, UnsupportedOperationsError
+from farm.errors import (
+    FAILURE_REASONS,
+    DeviceBusyError,
+    FarmError,
+    InvalidRequestError,
+    JobNotFoundError,
+    UnsupportedOperationsError,
+)
 
 
 def tree(cls: type[FarmError]) -> Iterator[type[FarmError]]:
@@ -36,9 +43,14 @@ def test_every_reason_is_documented_with_its_code() -> None:
             assert f"| `{cls.reason}` | `{code.name}` |" in page
 
 
+def test_every_reason_why_jobs_and_images_fail_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    assert [reason for reason in FAILURE_REASONS if f"| `{reason}` | a" not in page] == []
+
+
 def test_no_two_errors_share_a_reason() -> None:
     reasons = [cls.reason for cls in tree(FarmError) if cls.__module__ == farm.errors.__name__]
-    assert len(set(reasons)) == len(reasons)
+    assert len({*reasons, *FAILURE_REASONS}) == len(reasons) + len(FAILURE_REASONS)
 
 
 def details(error: FarmError) -> dict[str, object]:
