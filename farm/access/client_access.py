@@ -64,7 +64,7 @@ def _authority(address: str, ca: str | None) -> bytes | None:
     ca = ca or os.environ.get(CA_VARIABLE) or None
     if ca is not None and ca.startswith(FINGERPRINT_PREFIX):
         if not is_pin(ca):
-            raise UntrustedServerError(f'"{ca}" is no fingerprint of a CA: write sha256: and 64 digits from 0 to f.')
+            raise UntrustedServerError(f'"{ca}" is not a fingerprint: write sha256: and 64 digits from 0 to f.')
         return pinned_authority(address, ca)
     if ca is not None:
         return _certificate_file(Path(ca))

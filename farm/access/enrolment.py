@@ -86,8 +86,8 @@ def enrol(access: Access, applicant: Applicant) -> Enrolled:
 def _join(access: Access, applicant: Applicant, invite: Token) -> Enrolled:
     if invite.role is not Role.JOIN:
         raise PermissionDeniedError(
-            "This token is no invite, so no machine can join with it. `farm workers invite` on the coordinator prints "
-            "the line to join with.",
+            "This token is not an invite, so no machine can join with it. `farm workers invite` on the coordinator "
+            "prints the line to join with.",
             token=invite.token_id,
         )
     earlier = _earlier(access.tokens, applicant.worker_token)

@@ -45,8 +45,8 @@ def pinned_authority(address: str, pin: str) -> bytes:
             return certificate
     raise UntrustedServerError(
         f"What answers at {address} is not the farm with the CA {pin}: it shows "
-        f"{fingerprint(shown[-1]) if shown else 'no certificate'}. Compare FARM_CA (or the invite) with what `farm "
-        "coordinator` printed when it started. If they are the same, somebody else answers there: do not go on.",
+        f"{fingerprint(shown[-1]) if shown else 'no certificate'}. Compare FARM_CA (or the invitation line) with what "
+        "`farm coordinator` printed when it started. If they are the same, somebody else answers: do not continue.",
         address=address,
     )
 
@@ -73,7 +73,7 @@ def _shown_certificates(address: str) -> list[bytes]:
             chain = tls.get_peer_cert_chain(as_cryptography=True) or []
     except SSL.Error:
         raise UntrustedServerError(
-            f"What answers at {address} does not speak TLS, so it is no farm that listens beyond its own machine. "
+            f"What answers at {address} does not speak TLS, so it is not a farm that listens beyond its own machine. "
             "Start the farm with `farm coordinator --listen 0.0.0.0:7433`, and name its port.",
             address=address,
         ) from None

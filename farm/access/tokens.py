@@ -35,7 +35,7 @@ _ID_BYTES = 4
 _SECRET_BYTES = 32
 _USE_GRAIN_SECONDS = 3600.0
 _KEEP_SECONDS = 90 * 86400.0
-"""How long a token that counts no more is still listed."""
+"""How long a token that is no longer valid is still listed."""
 
 
 class Role(enum.Enum):
@@ -181,7 +181,7 @@ class Tokens:
             log.warning("access.use_not_noted token=%s error=%s", token.token_id, error)
 
     def revoke(self, token_id: str) -> Token:
-        """Makes a token count no more, from now on. One that was revoked before stays as it is.
+        """Makes a token invalid from now on. One that was revoked before stays as it is.
 
         Raises:
             TokenNotFoundError: There is no such token.
@@ -190,7 +190,7 @@ class Tokens:
             token = self._tokens.get(token_id)
             if token is None:
                 raise TokenNotFoundError(
-                    f'There is no token "{token_id}". `farm token list` lists those that there are.', token=token_id
+                    f'There is no token "{token_id}". `farm token list` lists the existing ones.', token=token_id
                 )
             if token.revoke_time is None:
                 token = replace(token, revoke_time=self._now())
@@ -213,7 +213,7 @@ class Tokens:
             return self.create(role, display_name)
 
     def all(self) -> list[Token]:
-        """Every token, also those that count no more."""
+        """Every token, also those that are no longer valid."""
         with self._lock:
             return list(self._tokens.values())
 
@@ -247,7 +247,7 @@ def _read(path: Path) -> list[Token]:
         return msgspec.json.decode(stored, type=list[Token])
     except msgspec.DecodeError as error:
         raise AccessFilesError(
-            f"{path} holds no tokens ({error}). Restore it from a backup; or remove it, and every token has to be made "
-            "anew.",
+            f"{path} holds no tokens ({error}). Restore it from a backup; or delete it, and every token has to be "
+            "created again.",
             path=str(path),
         ) from error

@@ -27,8 +27,8 @@ def listens_locally(address: str) -> bool:
     host, port = _parts(address)
     if port is None or not (_HOST.fullmatch(host) or is_loopback(host)):
         raise AddressError(
-            f'"{address}" is no address to listen on. Write host:port with a port from 0 to 65535, for example '
-            f"{DEFAULT_ADDRESS} for this machine alone or 0.0.0.0:7433 for others, or unix:PATH.",
+            f'"{address}" is not an address to listen on. Write host:port with a port from 0 to 65535, for example '
+            f"{DEFAULT_ADDRESS} for this machine only or 0.0.0.0:7433 for others, or unix:PATH.",
             address=address,
         )
     return is_loopback(host)
@@ -43,7 +43,7 @@ def check_written(address: str) -> None:
     host, port = _parts(address)
     if not _is_socket_path(address) and (not port or not _HOST.fullmatch(host)):
         raise AddressError(
-            f'"{ascii(address)[1:-1]}" is no address of a farm. Write host:port with a port from 1 to 65535, for '
+            f'"{ascii(address)[1:-1]}" is not an address of a farm. Write host:port with a port from 1 to 65535, for '
             f"example {DEFAULT_ADDRESS}, or unix:PATH.",
             address=ascii(address),
         )
@@ -74,8 +74,8 @@ def listening_error(address: str, option: str = "--address") -> AddressError:
     """Says why `address`, which `option` chose, could not be listened on, after only that was said."""
     if not _is_own(address):
         return AddressError(
-            f"The farm cannot listen on {address}: that is no address of this machine. With 0.0.0.0 for the host it "
-            f"listens on all that this machine has; choose another with {option}.",
+            f"The farm cannot listen on {address}: that is not an address of this machine. Choose another with "
+            f"{option}; with 0.0.0.0 as the host it listens on all addresses of this machine.",
             address=address,
         )
     if _answers(address):

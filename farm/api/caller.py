@@ -79,9 +79,8 @@ def _secret(metadata: Any) -> str:
     value = str(dict(metadata or ()).get(AUTHORIZATION_METADATA, ""))
     if value[: len(_BEARER)].lower() != _BEARER:
         raise UnauthenticatedError(
-            "The farm answers nobody without a token. On the machine that it runs on, commands of the user that "
-            "started it find theirs by themselves; elsewhere, put the one that `farm token create` printed into "
-            "FARM_TOKEN or --token."
+            "Every call needs a token. On the farm's own machine, commands of the user that started it find theirs by "
+            "themselves; elsewhere, put one that `farm token create` printed into FARM_TOKEN or --token."
         )
     return value[len(_BEARER) :]
 

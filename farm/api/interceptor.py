@@ -71,7 +71,7 @@ async def _abort(context: Context, error: Exception, method: str) -> NoReturn:
         log_id = uuid.uuid4().hex[:12]
         log.error("api.unexpected_error log_id=%s method=%s", log_id, method, exc_info=error)
         error = FarmError(
-            f"The farm met an error that it did not expect. Its log says more under the id {log_id}; please report it.",
+            f"The farm met an unexpected error. Its log says more under the id {log_id}; please report it.",
             log_id=log_id,
         )
     status = rpc_status.to_status(to_status(error))

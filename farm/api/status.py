@@ -182,8 +182,8 @@ def _next_step(address: str) -> str:
     if address.startswith("unix:") or is_loopback(address.rpartition(":")[0]):
         return "Start one on this machine with `farm up`, or name another with --address or FARM_ADDRESS."
     return (
-        "Is it running there with --listen, is the address (--address, FARM_ADDRESS, or in the invitation) right, and "
-        "does a firewall let this machine through?"
+        "Is it running there with --listen, is the address (--address, FARM_ADDRESS, or in the invitation line) right, "
+        "and does a firewall let this machine through?"
     )
 
 

@@ -75,7 +75,7 @@ def reader_for(path: Path) -> "Reader":
     """
     reader = READERS.get(path.suffix.lower().removeprefix("."))
     if reader is None:
-        raise BatchFileError(f"{path} is no batch file by its name; use one that ends in .{', .'.join(READERS)}.")
+        raise BatchFileError(f"{path} is not named like a batch file; use one that ends in .{', .'.join(READERS)}.")
     return reader
 
 
@@ -125,7 +125,7 @@ def _lines(file: BinaryIO, name: str, complain: Complain) -> Iterator[str]:
     while raw := file.readline(MAX_LINE_BYTES):
         number += 1
         if len(raw) == MAX_LINE_BYTES:
-            raise wrong(name, number, 1, f"the line has more than {MAX_LINE_BYTES} bytes, so this is no batch file")
+            raise wrong(name, number, 1, f"the line has more than {MAX_LINE_BYTES} bytes, so this is not a batch file")
         if number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise wrong(name, 1, 1, "this is UTF-16; save the file as UTF-8")
         try:
@@ -135,7 +135,7 @@ def _lines(file: BinaryIO, name: str, complain: Complain) -> Iterator[str]:
             complain(wrong(name, number, error.start + 1, problem))
             line = ""
         if "\0" in line:
-            complain(wrong(name, number, line.index("\0") + 1, "there is a zero byte: this is no text file"))
+            complain(wrong(name, number, line.index("\0") + 1, "there is a zero byte: this is not a text file"))
             line = ""
         yield line
 
@@ -164,7 +164,7 @@ def read_csv(lines: Iterator[str], name: str, complain: Complain) -> Iterator[Ro
         raise wrong(name, offset, 1, f"the header cannot be read ({error})") from None
     for position, column in enumerate(columns, 1):
         if column not in COLUMNS or columns.index(column) != position - 1:
-            problem = "stands there twice" if column in COLUMNS else f"is not one of {', '.join(COLUMNS)}"
+            problem = "occurs twice" if column in COLUMNS else f"is not one of {', '.join(COLUMNS)}"
             raise wrong(name, offset, position, f'the column "{column[:50]}" {problem}')
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
@@ -177,7 +177,7 @@ def read_csv(lines: Iterator[str], name: str, complain: Complain) -> Iterator[Ro
         if cells is None:
             return
         if len(cells) > len(columns):
-            problem = "there are more cells than columns; put quotes round commas"
+            problem = "there are more cells than columns; put text with commas in quotes"
             complain(wrong(name, start, len(columns) + 1, problem))
             continue
         texts = {column: cell.strip() for column, cell in zip(columns, cells, strict=False) if cell.strip()}
@@ -194,16 +194,16 @@ def read_jsonl(lines: Iterator[str], name: str, complain: Complain) -> Iterator[
         try:
             entry = json.loads(line.rstrip(), object_pairs_hook=_object)
         except json.JSONDecodeError as error:
-            complain(wrong(name, number, error.colno, f"this is no JSON ({error.msg})"))
+            complain(wrong(name, number, error.colno, f"this is not JSON ({error.msg})"))
             continue
         except _DuplicateError as error:
-            complain(wrong(name, number, str(error), "the field stands there twice"))
+            complain(wrong(name, number, str(error), "the field occurs twice"))
             continue
         except (RecursionError, ValueError) as error:  # nested without end; a number of thousands of digits
-            complain(wrong(name, number, 1, f"this is no entry ({error})"))
+            complain(wrong(name, number, 1, f"this is not an entry ({error})"))
             continue
         if not isinstance(entry, dict):
-            complain(wrong(name, number, 1, 'this is no JSON object; write {"prompt": "..."}'))
+            complain(wrong(name, number, 1, 'this is not a JSON object; write {"prompt": "..."}'))
             continue
         fields = _checked(entry, _from_json, name, number, complain)
         if fields is not None:
@@ -258,7 +258,7 @@ def read_picture(path: Path) -> bytes:
     if len(data) > MAX_INIT_IMAGE_BYTES:
         raise BatchFileError(f"the picture {path} has more than {MAX_INIT_IMAGE_BYTES} bytes; make it smaller")
     if not data.startswith(tuple(INIT_IMAGE_SIGNATURES)):
-        raise BatchFileError(f"{path} is no {' or '.join(INIT_IMAGE_SIGNATURES.values())} file")
+        raise BatchFileError(f"{path} is not a {' or '.join(INIT_IMAGE_SIGNATURES.values())} file")
     return data
 
 

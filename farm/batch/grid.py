@@ -30,14 +30,14 @@ def parse_axis(text: str) -> Axis:
     field, _, listed = text.partition("=")
     field = field.strip()
     if field not in VARIABLE:
-        raise ValueError(f'"{field}" is no field that varies; there are {", ".join(VARIABLE)}')
+        raise ValueError(f'"{field}" is not a field that can vary; there are {", ".join(VARIABLE)}')
     texts = [value.strip() for value in next(csv.reader([listed], skipinitialspace=True), [])]
     values = []
     for value in texts:
         try:
             values.append(parse_value(value, field))
         except ValueError:
-            raise ValueError(f'"{value}" is no value of {field}') from None
+            raise ValueError(f'"{value}" is not a value of {field}') from None
     if not values or "" in texts or len(set(values)) < len(values):
         raise ValueError(f"write {field}=VALUE,VALUE,... with values that differ")
     return Axis(field, tuple(values))

@@ -124,6 +124,6 @@ def decode(data: bytes) -> Message:
     if kind in _REPORTS:
         return Told(msgspec.msgpack.decode(body, type=_REPORTS[kind]), number)
     if kind not in _PLAIN:
-        raise ValueError(f"{kind} is no message of this version of the farm")
+        raise ValueError(f"{kind} is not a message of this version of the farm")
     message: Message = msgspec.msgpack.decode(body, type=_PLAIN[kind])
     return message

@@ -92,7 +92,7 @@ def check_address(address: str, security: RaySecurity) -> None:
     host, _, port = address.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) < 2**16 or not _is_number(host):
         raise AddressError(
-            f"{address!r} is no address of Ray's head. It is a number and a port, like 127.0.0.1:7434 or "
+            f"{address!r} is not an address for Ray's head. Write a numeric one with a port, like 127.0.0.1:7434 or "
             "192.168.1.5:7434."
         )
     if not is_on_loopback(address) and security.tls is None:

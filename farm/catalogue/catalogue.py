@@ -112,7 +112,7 @@ class Catalogue:
             name = model_name(folder.name)
             if name in models:
                 problems[name] = PackageError(
-                    f"{folder} is passed over, since another model is called {name!r} already; rename the folder"
+                    f"{folder} is ignored, since another model has the name {name!r} already; rename the folder"
                 )
                 continue
             try:
@@ -129,7 +129,7 @@ class Catalogue:
                 yield from (folder for folder in folders if folder.is_dir() and not folder.name.startswith("."))
             except OSError as error:
                 problems[str(root)] = PackageError(
-                    f"{root} cannot be read ({error.strerror}), so the models in it cannot be used; mend its rights"
+                    f"{root} cannot be read ({error.strerror}), so its models cannot be used; correct its permissions"
                 )
 
     def read(self, folder: Path, name: str = "") -> Model:
@@ -147,7 +147,7 @@ class Catalogue:
             return self._read_model(folder, name)
         except OSError as error:
             raise PackageError(
-                f"{folder} cannot be read ({error}), so its model cannot be used; mend its rights"
+                f"{folder} cannot be read ({error}), so its model cannot be used; correct its permissions"
             ) from error
 
     def _read_model(self, folder: Path, name: str) -> Model:
@@ -186,7 +186,8 @@ class Catalogue:
         file = specification_file(package)
         if not file.is_file():
             raise PackageError(
-                f"{package} lacks {file.name}, so it is no complete compiled model; fetch it again", path=str(package)
+                f"{package} lacks {file.name}, so it is not a complete compiled model; fetch it again",
+                path=str(package),
             )
         remembered = self._facts.recall(file, "contents", lambda _: encode_contents(read_contents(package)))
         return decode_contents(remembered) or read_contents(package)
@@ -227,6 +228,6 @@ def _with_size(folder: Path, variants: Sequence[ModelVariant], defaults: ImageSp
         made = ", ".join(f"{wide}x{high}" for wide, high in sizes)
         raise PackageError(
             f"{folder} says in its model.toml that it makes images of {width}x{height}, but its packages are for "
-            f"{made}; mend width and height there, or leave them out"
+            f"{made}; correct width and height there, or leave them out"
         )
     return replace(defaults, width=width, height=height)

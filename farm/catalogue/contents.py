@@ -100,7 +100,7 @@ def specification_file(package: Path) -> Path:
     missing = [str(path.relative_to(package)) for path in manifest.items if not path.exists()]
     if missing or not manifest.model.is_file() or manifest.model.stat().st_size == 0:
         raise PackageError(
-            f"{package} lacks {', '.join(missing) or 'its program'}, so it is no complete package; "
+            f"{package} lacks {', '.join(missing) or 'its program'}, so it is not a complete package; "
             "fetch or convert it again",
             path=str(package),
         )
@@ -137,7 +137,7 @@ def _read_compiled(package: Path) -> Contents:
     text = package / "model.mil"
     if not (package / "coremldata.bin").is_file():
         raise PackageError(
-            f"{package} lacks coremldata.bin, so it is no complete compiled model; fetch it again", path=str(package)
+            f"{package} lacks coremldata.bin, so it is not a complete compiled model; fetch it again", path=str(package)
         )
     try:
         program = text.read_text(encoding="utf-8") if text.is_file() else ""

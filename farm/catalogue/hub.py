@@ -242,8 +242,8 @@ def _fetch(repository: Repository, file: HubFile, folder: Path, on_bytes: OnByte
     if file.sha256 is not None and sha256(target) != file.sha256:
         target.unlink()
         raise FetchError(
-            f"{file.path} of {repository.name} came damaged: its contents are not what the hub says they are. It was "
-            "thrown away; run the same command again.",
+            f"{file.path} of {repository.name} arrived damaged: its contents are not what the hub says they are. It "
+            "was deleted; run the same command again.",
             repository=repository.name,
         )
 
@@ -336,7 +336,7 @@ def _told(name: str) -> Iterator[None]:
         raise InvalidRequestError(f"{name!r} is not the name of a repository, which is owner/name") from error
     except (errors.HTTPError, OSError) as error:
         raise FetchError(
-            f"The hub did not send what was asked of {name} ({error}). What came is kept; run the same command again, "
-            "and it goes on where it stopped.",
+            f"The hub did not send what was asked of {name} ({error}). What arrived is kept; run the same command "
+            "again to continue where it stopped.",
             repository=name,
         ) from error

@@ -140,7 +140,7 @@ def read_manifest(folder: Path, family: Manifest | None = None) -> Manifest:
         root = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PackageError(
-            f"{path} cannot be read ({error}), so the model cannot be used; mend or remove it"
+            f"{path} cannot be read ({error}), so the model cannot be used; repair or remove it"
         ) from error
     problems = _problems("", root, _ROOT_TYPES)
     defaults, config, variants = root.pop("defaults", {}), root.pop("config", {}), root.pop("variants", [])
@@ -149,7 +149,7 @@ def read_manifest(folder: Path, family: Manifest | None = None) -> Manifest:
         problems += _check_problems(root.get("checks", {}))
         problems += [problem for index, each in enumerate(variants) for problem in _variant_problems(index, each)]
     if problems:
-        raise PackageError(f"{path} is not a model's manifest: {'; '.join(problems)}. Mend these keys or remove them")
+        raise PackageError(f"{path} is not a model's manifest: {'; '.join(problems)}. Correct or remove these keys")
     return Manifest(
         **root,
         defaults=ImageSpec(**defaults).over(family.defaults),

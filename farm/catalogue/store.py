@@ -133,14 +133,13 @@ class ModelStore:
         folder, place = self.root / name, self.root / name
         if folder.is_symlink():
             raise PackageError(
-                f"The model {name} lies elsewhere and is only linked here, so nothing is put into it; "
-                "give another --name",
+                f"The model {name} is elsewhere and only linked here, so nothing is added to it; give another --name",
                 model=name,
             )
         if folder.exists():
             present = self.catalogue.read(folder, name)
             if {variant.digest for variant in arrived.variants} <= {variant.digest for variant in present.variants}:
-                raise PackageError(f"The model {name} is there already, with all that is in {source}", model=name)
+                raise PackageError(f"The model {name} already has everything that is in {source}", model=name)
             place = _free(folder / part.name)
         part.replace(place)
         try:
@@ -197,10 +196,10 @@ class ModelStore:
                 problems.append(f"{path} is missing; remove the model and fetch it again")
                 continue
             if sha256(file) != digest:
-                problems.append(f"{path} is not what it was when it came; remove the model and fetch it again")
+                problems.append(f"{path} is not what it was when it was added; remove the model and fetch it again")
             on_bytes(file.stat().st_size)
         problems += [
-            f"{path} was not there when the model came" for path in files_of(folder) if path not in inventory.files
+            f"{path} was not there when the model was added" for path in files_of(folder) if path not in inventory.files
         ]
         return Verdict(model, len(inventory.files), tuple(problems) if inventory.files else ())
 
@@ -222,7 +221,7 @@ class ModelStore:
 
     def _link(self, source: Path, name: str) -> Model:
         if not source.is_dir():
-            raise InvalidRequestError(f"{source} is no folder, so it cannot be used where it is; leave out --link")
+            raise InvalidRequestError(f"{source} is not a folder, so it cannot be linked; leave out --link")
         place = self.root / name
         if place.exists() or place.is_symlink():
             raise PackageError(f"There is a model {name} already; remove it first, or give another --name", model=name)
@@ -267,7 +266,7 @@ def _unzip(source: Path, target: Path, on_bytes: OnBytes) -> None:
                 on_bytes(member.file_size)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise PackageError(
-            f"{source} is no readable zip archive ({error}); fetch it again, or unpack it and add the folder",
+            f"{source} is not a readable zip archive ({error}); fetch it again, or unpack it and add the folder",
             path=str(source),
         ) from error
 

@@ -162,7 +162,7 @@ def _listed_set(folder: Path, variant: VariantManifest, read: ReadContents) -> _
         package = folder / path
         if not package.is_dir():
             raise PackageError(
-                f"{folder} lists {path} as its {component}, but there is no such package; mend its model.toml",
+                f"{folder} lists {path} as its {component}, but there is no such package; correct its model.toml",
                 path=str(folder),
             )
         contents = read(package)
@@ -301,7 +301,7 @@ def _attention(parts: Mapping[str, Part], promised: AttentionVariant | None) -> 
     if AttentionVariant.ORIGINAL in (promised, possible[0]):
         holds = "no einsum" if possible[0] is AttentionVariant.ORIGINAL else "einsums"
         raise PackageError(
-            f"{unet.package} lies in a folder for {promised.value} attention, but holds {holds}: "
+            f"{unet.package} is in a folder for {promised.value} attention, but holds {holds}: "
             "it would be placed on the wrong chips; move it to the folder of its own kind",
             path=str(unet.package),
         )
@@ -389,6 +389,6 @@ def _nothing_in(folder: Path, packages: Sequence[Path], sets: Sequence[_Set]) ->
     holds = f"{len(packages)} packages, but none that it knows" if packages else "no packages in a layout that it knows"
     return PackageError(
         f"{folder} holds {holds}, so the farm can read no model from it; put the packages of a Core ML Stable "
-        "Diffusion into it (docs/models.md shows the layouts), or take the folder away",
+        "Diffusion into it (docs/models.md shows the layouts), or remove the folder",
         path=str(folder),
     )

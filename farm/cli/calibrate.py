@@ -37,7 +37,7 @@ def calibrate(machine: Machine, models: list[Model], runtime: Runtime, path: Pat
     try:
         wanted = tuple(calibration.trials(machine, models, host.facts.compute_units))
         if not wanted:
-            raise PipelineError("There is no model here that fits this machine; `farm models` lists those that are.")
+            raise PipelineError("No model here fits this machine; `farm models --local` lists those on its disk.")
         host.calibrate(Calibrate(wanted, first_seconds=_FOREVER, idle_seconds=0.0))
         found = tuple(_follow(told, wanted, models))
     finally:

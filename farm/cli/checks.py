@@ -92,7 +92,7 @@ def check_python(version: tuple[int, int], is_translated: bool) -> Check:
     """Whether Python is one that all libraries are made for, and for this processor."""
     named = f"{platform.python_version()} for {platform.machine()}, {sys.executable}"
     if is_translated:
-        return Check("Python", "fail", f"{named}, runs under Rosetta", "install a Python for arm64 and make .venv anew")
+        return Check("Python", "fail", f"{named}, runs under Rosetta", "install Python for arm64 and make .venv again")
     if not PYTHONS[0] <= version < PYTHONS[1]:
         return Check("Python", "fail", named, "use Python 3.11, 3.12 or 3.13")
     return Check("Python", "ok", named)
@@ -153,7 +153,7 @@ def check_core_ml(system: str, has_bridge: Callable[[], bool]) -> Check:
         "Core ML",
         "fail",
         f"coremltools {installed('coremltools')} has no bridge to Core ML for this Python",
-        "use a Python for which coremltools has a wheel, and make .venv anew",
+        "use a Python for which coremltools has a wheel, and make .venv again",
     )
 
 
@@ -168,9 +168,9 @@ def check_machine(machine: Machine) -> Iterator[Check]:
 def check_condition(condition: Condition) -> Iterator[Check]:
     """What holds this machine's clocks down."""
     if condition.on_mains is False:
-        yield Check("power", "warn", "runs on its battery", "plug it in; macOS sleeps earlier on battery")
+        yield Check("power", "warn", "runs on battery", "plug it in; macOS sleeps earlier on battery")
     if condition.low_power_mode:
-        yield Check("power", "warn", "low-power mode caps its clocks", "switch it off in System Settings, Battery")
+        yield Check("power", "warn", "low-power mode limits its clocks", "turn it off in System Settings, Battery")
     if condition.thermal in (Thermal.SERIOUS, Thermal.CRITICAL):
         yield Check("heat", "warn", f"thermal state {condition.thermal.value}", "let it cool; it is slower until then")
     if condition.cpu_speed_limit not in (None, 100):
@@ -185,7 +185,7 @@ def check_models(catalogue: Catalogue) -> Iterator[Check]:
     else:
         yield Check("models", "warn", "none", "`farm models --help` says where they go")
     for name, problem in catalogue.problems().items():
-        yield Check("models", "warn", f"{name} is left out: {problem.message}", "mend or remove its folder")
+        yield Check("models", "warn", f"{name} is left out: {problem.message}", "repair or remove its folder")
 
 
 def check_device(lock: DeviceLock) -> Check:
@@ -205,14 +205,14 @@ def check_port(subject: str, address: str, option: str) -> Check:
     """Whether an address can be listened on."""
     host, _, port = address.rpartition(":")
     if not port.isdecimal():
-        return Check(subject, "ok", f"{address} is no port")
+        return Check(subject, "ok", f"{address} is not a port")
     try:
         with socket.create_server((host.strip("[]") or "127.0.0.1", int(port))):
             return Check(subject, "ok", f"{address} is free")
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         found = f"{address} cannot be listened on ({reason})"
-        return Check(subject, "warn", found, f"right if a farm runs here; else choose another with {option}")
+        return Check(subject, "warn", found, f"fine if a farm runs here; otherwise choose another with {option}")
 
 
 def _existing(path: Path) -> Path:
@@ -240,10 +240,10 @@ def check_clock(now: float, files: list[Path], is_synchronized: bool | None) -> 
     written = {path: found.st_mtime for path in files if (found := _stat(path)) is not None}
     newest = max(written, key=lambda path: written[path])
     if (ahead := written[newest] - now) > CLOCK_SLACK:
-        return Check("clock", "fail", f"{newest} is {ahead:,.0f} s from the future", "set the clock")
+        return Check("clock", "fail", f"{newest} is {ahead:,.0f} s in the future", "set the clock")
     if is_synchronized is False:
-        return Check("clock", "warn", "follows no time server", "switch network time on; certificates need it")
-    return Check("clock", "ok", "plausible" if is_synchronized is None else "follows a time server")
+        return Check("clock", "warn", "not synchronized by network time", "turn network time on; certificates need it")
+    return Check("clock", "ok", "plausible" if is_synchronized is None else "synchronized by network time")
 
 
 def check_modes(folder: Path) -> Iterator[Check]:
@@ -251,7 +251,7 @@ def check_modes(folder: Path) -> Iterator[Check]:
     if not folder.is_dir():
         return
     if not _is_open(folder):  # what lies in a folder that nobody else can enter is as safe as the folder
-        yield Check("access", "ok", f"{folder} is its owner's alone")
+        yield Check("access", "ok", f"{folder} is readable by its owner only")
         return
     inside = (path for path in folder.rglob("*") if path.name != CERTIFICATE_FILE and _is_open(path))
     named = ", ".join(str(path) for path in (folder, *itertools.islice(inside, 3)))

@@ -41,7 +41,7 @@ def _size(_context: click.Context, _parameter: click.Parameter, text: str | None
         return None
     match = re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", text)
     if not match:
-        raise click.BadParameter(f"{text!r} is no size; write WIDTHxHEIGHT in pixels, for example 768x512")
+        raise click.BadParameter(f"{text!r} is not a size; write WIDTHxHEIGHT in pixels, for example 768x512")
     return int(match[1]), int(match[2])
 
 
@@ -50,7 +50,7 @@ def _model_folder(_context: click.Context, _parameter: click.Parameter, folder: 
     name = folder.resolve().name
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise click.BadParameter(
-            f"the model is called as its folder, and {name!r} is not one word of small letters, digits and hyphens"
+            f"the model is named after its folder, and {name!r} is not one word of small letters, digits and hyphens"
         )
     return folder
 
@@ -70,7 +70,7 @@ Examples:
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
     callback=_model_folder,
-    help="The model's folder, which is made; its last part is the model's name.",
+    help="The model's folder, which is created; its last part is the model's name.",
 )
 @click.option(
     "--attention",
@@ -80,31 +80,37 @@ Examples:
     callback=_attentions,
     help="Forms to make: original favours GPUs, split-einsum the Neural Engine.",
 )
-@click.option("--precision", type=click.Choice(list(PRECISIONS)), default="fp16", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(list(PRECISIONS)),
+    default="fp16",
+    show_default=True,
+    help="Precision of weights and computation.",
+)
 @click.option(
     "--palettize",
     type=click.Choice([str(bits) for bits in BITS]),
-    help="Bits of a weight of text encoders and UNets: a half, three eighths or a quarter of the size.",
+    help="Bits per weight of text encoders and UNets: a half, three eighths or a quarter of the size.",
 )
-@click.option("--size", metavar="WxH", callback=_size, help="Size of the images.  [default: as it was trained]")
+@click.option("--size", metavar="WxH", callback=_size, help="Size of the images.  [default: the trained one]")
 @click.option(
     "--unet-batch",
     type=click.IntRange(1, 2),
-    help="Prompts that the UNet takes at once; 1 is faster where there is no guidance.  [default: as the model needs]",
+    help="Prompts that the UNet takes at once; 1 is faster without guidance.  [default: as the model needs]",
 )
 @click.option(
     "--like",
     type=FOLDER,
-    help="For a single file: diffusers folder of a model of its architecture, whose weights are not needed.",
+    help="For a single file: diffusers folder of a model of the same architecture; its weights are not needed.",
 )
 @click.option("--vae", type=FOLDER, help="diffusers folder of another autoencoder, for example TAESD's.")
-@click.option("--refiner", type=FOLDER, help="diffusers folder of the SDXL refiner that shall finish the images.")
-@click.option("--display-name", default="", help="Name for people.")
+@click.option("--refiner", type=FOLDER, help="diffusers folder of the SDXL refiner that is to finish the images.")
+@click.option("--display-name", default="", help="Display name of the model.")
 @click.option("--description", default="", help="What the model is and who made it.")
-@click.option("--steps", type=int, help="Steps if nobody says.  [default: as its scheduler suggests]")
-@click.option("--guidance-scale", type=float, help="Guidance if nobody says.")
-@click.option("--sampler", type=click.Choice(SAMPLERS), metavar="NAME", help="Sampler if nobody says.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with what was made.")
+@click.option("--steps", type=int, help="Default number of steps.  [default: as its scheduler suggests]")
+@click.option("--guidance-scale", type=float, help="Default guidance scale.")
+@click.option("--sampler", type=click.Choice(SAMPLERS), metavar="NAME", help="Default sampler.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object that says what was made.")
 def convert(
     checkpoint: Path,
     out: Path,
@@ -121,11 +127,11 @@ def convert(
     as_json: bool,
     **defaults: Any,
 ) -> None:
-    """Convert CHECKPOINT to Core ML packages, and check them against it.
+    """Convert CHECKPOINT into Core ML packages, and check them against it.
 
     CHECKPOINT is a diffusers folder, or with --like a .safetensors or .ckpt file, of Stable Diffusion 1.x, 2.x, SDXL or
     its refiner, SD-Turbo, SDXL-Turbo, SDXS, LCM or Hyper-SD. No code of a checkpoint is run. Every package is run by
-    the portable runtime beside torch, and the conversion fails if it computes something else; how far they agree is
+    the portable runtime and compared with torch, and the conversion fails if they disagree; how closely they agree is
     written into the model's model.toml.
 
     Works on Linux and macOS, and needs the farm's [convert] extra. A large model takes minutes and about four times the
@@ -139,8 +145,8 @@ def convert(
         from farm.convert.single_file import load_file
     except ImportError as error:
         raise ConversionError(
-            f"Converting needs {error.name}, which is not installed here. Install the farm with its extra for that: "
-            "pip install 'mac-render-farm[convert]', or pip install -e '.[convert]' in a checkout."
+            f"Converting needs {error.name}, which is not installed here. Install the farm's extra for that, in the "
+            "farm's folder: .venv/bin/pip install -e '.[convert]'"
         ) from error
     form = Form(attentions, PRECISIONS[precision], size, unet_batch, int(palettize) if palettize else None)
     manifest = Manifest(

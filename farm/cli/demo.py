@@ -57,9 +57,9 @@ Examples:
 def demo(context: click.Context, /, file: Path, out: Path, null_renderer: bool, as_json: bool) -> None:
     """Start a farm, render the sample batch (or FILE), and stop the farm again.
 
-    The farm listens on a free port of this machine only, keeps its state in a temporary folder, and goes through the
-    same doors as any other: gRPC, journal, scheduler, pipeline process. Nothing of it is left afterwards but the
-    images, also if it is interrupted.
+    The farm listens on a free port of this machine only, keeps its state in a temporary folder, and uses the same parts
+    as any other: gRPC, journal, scheduler, pipeline process. Only the images are left afterwards, even if it is
+    interrupted.
     """
     screen = console(error=as_json)
     source = file_source(str(file), "txt", context)
@@ -95,7 +95,7 @@ def end_told(process: subprocess.Popen[bytes], state: Path) -> Iterator[None]:
         if process.poll() is None:
             raise
         raise FarmError(
-            f"The demo's farm ended unexpectedly (exit code {process.returncode}), so the demo ends, too. "
+            f"The demo's farm ended unexpectedly (exit code {process.returncode}), and so does the demo. "
             f"The end of its log:\n{end_of_log(state)}"
         ) from None
 

@@ -20,11 +20,11 @@ from farm.cli.worker import folder_option
 @folder_option
 @json_option
 def doctor(address: str, state: Path, ray_address: str | None, folder: Path, as_json: bool) -> None:
-    """Look at all that a farm or a worker needs of this machine, and say what to do about what is wrong.
+    """Check everything that a farm or a worker needs on this machine, and say how to fix what is wrong.
 
-    Exits with 1 if anything fails; warnings do not count.
+    Exits with 1 if a check fails; warnings do not matter for that.
     """
-    with console(error=True).status("looking"):
+    with console(error=True).status("checking"):
         checks = list(examine_all(Place(state, folder, address, ray_address or f"127.0.0.1:{RAY_PORT}")))
     failed = [check for check in checks if check.verdict == "fail"]
     if as_json:
@@ -32,7 +32,7 @@ def doctor(address: str, state: Path, ray_address: str | None, folder: Path, as_
     else:
         print_table(("", "SUBJECT", "FOUND", "NEXT STEP"), map(_row, checks), nothing="")
         warned = sum(check.verdict == "warn" for check in checks)
-        console().print(f"\n{len(checks)} checks: {len(failed)} failed, {warned} to be looked at.")
+        console().print(f"\n{len(checks)} checks: {len(failed)} failed, {warned} warnings.")
     if failed:
         raise SystemExit(1)
 

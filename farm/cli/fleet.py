@@ -78,7 +78,7 @@ def _check_own(address: str) -> None:
             probe.bind((address.rpartition(":")[0], 0))
     except OSError:
         raise AddressError(
-            f"Ray's head cannot listen on {address}: that is no address of this machine. Leave --ray-address out, or "
-            "name the address by which workers reach this machine.",
+            f"Ray's head cannot listen on {address}: that is not an address of this machine. Leave out --ray-address, "
+            "or name the address by which workers reach this machine.",
             address=address,
         ) from None

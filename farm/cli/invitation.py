@@ -51,7 +51,7 @@ def read_invitation(text: str) -> Invitation:
             "printed"
         )
     if not is_pin(ca):
-        raise _wrong(f"its ca={ca} is no fingerprint, sha256: and 64 digits; a part of the line may be missing")
+        raise _wrong(f"its ca={ca} is not a fingerprint, sha256: and 64 digits; part of the line may be missing")
     return Invitation(parts.netloc, token, ca)
 
 

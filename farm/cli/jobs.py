@@ -25,7 +25,7 @@ from farm.v1 import job_pb2
     "states",
     multiple=True,
     type=click.Choice([state.value for state in JobState], False),
-    help="Only jobs in this state; give it again for more.",
+    help="Only jobs in this state. Repeat the option for more.",
 )
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="List at most this many.")
 @farm_options
@@ -85,20 +85,21 @@ def _to_each(
 
 @click.command(epilog="Example: farm prioritize JOB --to 10")
 @click.argument("job_names", metavar="JOB...", nargs=-1, required=True)
-@click.option("--to", "priority", type=int, required=True, help="The new priority, -100 to 100; 0 is the usual one.")
+@click.option("--to", "priority", type=int, required=True, help="The new priority, -100 to 100; 0 is the default.")
 @farm_options
 @json_option
 def prioritize(job_names: tuple[str, ...], priority: int, farm: FarmAddress, as_json: bool) -> None:
-    """Change the priority of jobs that have not ended: the larger runs first.
+    """Change the priority of jobs that have not ended: larger runs first.
 
-    What is being rendered goes on. A job gains a point a minute while nothing of it is started, so none waits for ever.
+    What is being rendered continues. A job gains one point per minute in which nothing of it starts, so none waits for
+    ever.
     """
     _to_each(farm, job_names, lambda job: job.set_priority(priority), f"priority {priority}", as_json=as_json)
 
 
-cancel = _act("cancel", Job.cancel, "Stop jobs: running images stop within a step; what is rendered remains.")
-pause = _act("pause", Job.pause, "Start nothing new of jobs until they are resumed.")
-resume = _act("resume", Job.resume, "Go on with paused jobs.")
+cancel = _act("cancel", Job.cancel, "Stop jobs: running images stop within a step; finished images are kept.")
+pause = _act("pause", Job.pause, "Pause jobs: what is being rendered finishes, nothing new starts.")
+resume = _act("resume", Job.resume, "Resume paused jobs.")
 retry = _act("retry", Job.retry, "Render again what failed or was cancelled in jobs that have ended.")
 delete = _act("delete", Job.delete, "Delete jobs that have ended, with their images.")
 
@@ -110,8 +111,8 @@ delete = _act("delete", Job.delete, "Delete jobs that have ended, with their ima
 def watch(job_name: str, farm: FarmAddress, as_json: bool) -> None:
     """Follow a job to its end.
 
-    With --json, prints one event a line: the job's state first, then what happens. The exit code is 0 if every
-    image was rendered and 1 if not. Ctrl-C ends the watching; the job goes on.
+    With --json, prints one event per line: the job's state first, then what happens. The exit code is 0 if every
+    image was rendered and 1 if not. Ctrl-C ends the watching; the job continues.
     """
     with farm.connect() as client:
         job = client.job(job_name)
@@ -130,7 +131,7 @@ def follow_to_end(job: Job, screen: Console) -> None:
         follow(job, screen)
     except KeyboardInterrupt:
         name = short_id(job.name)
-        click.echo(f"\n{job.name} goes on. Follow it: farm watch {name}   Stop it: farm cancel {name}", err=True)
+        click.echo(f"\n{job.name} continues. Follow it: farm watch {name}   Stop it: farm cancel {name}", err=True)
         raise
 
 
@@ -142,9 +143,9 @@ def follow_to_end(job: Job, screen: Console) -> None:
 def pull(job_name: str, folder: Path, farm: FarmAddress, as_json: bool) -> None:
     """Fetch a job's images into a folder.
 
-    Writes NNNNNN.png by index, manifest.jsonl (an object an image) and contact-sheet.png. Of a job that runs, it
-    fetches what is rendered so far; run it again for the rest. Files that are there already are kept. An image whose
-    file is damaged on the coordinator is left out and named at the end.
+    Writes NNNNNN.png by index, manifest.jsonl (one object per image) and contact-sheet.png. From a running job it
+    fetches what is rendered so far; run it again for the rest. Existing files are kept. An image whose file is damaged
+    on the coordinator is left out and named at the end.
     """
     with farm.connect() as client:
         job = client.job(job_name)
@@ -178,8 +179,8 @@ def pull_job(job: Job, folder: Path, *, as_json: bool = False) -> None:
 def explain(job_name: str, farm: FarmAddress, as_json: bool) -> None:
     """Say, worker by worker, why a job runs there or why it does not.
 
-    Also lists the newest attempts that were lost, and why: their worker died, slept or was cut off, or another was
-    first. Such images are rendered again and lose nothing but time.
+    Also lists the newest lost attempts, and why they were lost: their worker died, slept or lost its network, or
+    another was first. Their images are rendered again; nothing but time is lost.
     """
     with farm.connect() as client:
         job = client.job(job_name)

@@ -116,8 +116,7 @@ def own_hosts(address: str) -> tuple[str, ...]:
         ip = own_ip(address)
     except OSError as error:
         raise UnreachableError(
-            f"There is no way from this machine to {address} ({error}). Are both on the same network, and is the name "
-            "right?",
+            f"This machine cannot reach {address} ({error}). Are both on the same network, and is the name right?",
             address=address,
         ) from None
     return tuple(dict.fromkeys((ip, *LOOPBACK, socket.gethostname())))

@@ -16,31 +16,31 @@ TRACEBACK = "FARM_TRACEBACK"
 
 COMMANDS = {
     "demo": ("farm.cli.demo:demo", "Start a farm, render the sample batch, stop it again."),
-    "up": ("farm.cli.serve:up", "Start a farm on this machine and say how to use it."),
+    "up": ("farm.cli.serve:up", "Start a farm on this machine and print how to use it."),
     "coordinator": ("farm.cli.serve:coordinator", "Run the coordinator in the foreground."),
     "submit": ("farm.cli.submit:submit", "Submit prompts, or a file of them."),
-    "render": ("farm.cli.render:render", "Render an image again from its file, and compare."),
+    "render": ("farm.cli.render:render", "Render an image again from its metadata, and compare."),
     "jobs": ("farm.cli.jobs:jobs", "List jobs."),
     "watch": ("farm.cli.jobs:watch", "Follow a job to its end."),
     "pull": ("farm.cli.jobs:pull", "Fetch a job's images into a folder."),
-    "top": ("farm.cli.top:top", "Watch machines and jobs on one screen, and steer them."),
-    "explain": ("farm.cli.jobs:explain", "Say why a job runs where it runs, or why it does not."),
-    "cancel": ("farm.cli.jobs:cancel", "Stop jobs; what is rendered remains."),
-    "pause": ("farm.cli.jobs:pause", "Start nothing new of jobs."),
-    "resume": ("farm.cli.jobs:resume", "Go on with paused jobs."),
-    "prioritize": ("farm.cli.jobs:prioritize", "Have jobs run before others, or after them."),
+    "top": ("farm.cli.top:top", "Watch and control machines and jobs on one screen."),
+    "explain": ("farm.cli.jobs:explain", "Say why a job runs where it does, or why it does not run."),
+    "cancel": ("farm.cli.jobs:cancel", "Stop jobs; finished images are kept."),
+    "pause": ("farm.cli.jobs:pause", "Pause jobs: what is being rendered finishes, nothing new starts."),
+    "resume": ("farm.cli.jobs:resume", "Resume paused jobs."),
+    "prioritize": ("farm.cli.jobs:prioritize", "Run jobs before others, or after them."),
     "retry": ("farm.cli.jobs:retry", "Render again what failed or was cancelled."),
     "delete": ("farm.cli.jobs:delete", "Delete jobs that have ended, with their images."),
     "workers": ("farm.cli.workers:workers", "List the machines that render, or invite one."),
-    "drain": ("farm.cli.drain:drain", "Let workers take nothing new, or let them again."),
-    "worker": ("farm.cli.worker:worker", "Make this machine a worker: join a farm, run, be a service, leave."),
+    "drain": ("farm.cli.drain:drain", "Take workers out of service in order, or back in."),
+    "worker": ("farm.cli.worker:worker", "Make this machine a worker: join a farm, run, install as a service, leave."),
     "probe": ("farm.cli.probe:probe", "Print what this machine is and what its chip favours."),
-    "doctor": ("farm.cli.doctor:doctor", "Look for what would keep a farm from working on this machine."),
-    "token": ("farm.cli.token:token", "Say who may use the farm from other machines."),
-    "webhooks": ("farm.cli.webhooks:webhooks", "Show what the ends of jobs are signed with."),
-    "simulate": ("farm.cli.simulate:simulate", "Try a fleet and a workload in virtual time."),
-    "convert": ("farm.cli.convert:convert", "Make a model of a checkpoint."),
-    "models": ("farm.cli.models:models", "List the models, fetch and check them, or have one loaded."),
+    "doctor": ("farm.cli.doctor:doctor", "Check what would keep a farm from working on this machine."),
+    "token": ("farm.cli.token:token", "Create, list and revoke access tokens."),
+    "webhooks": ("farm.cli.webhooks:webhooks", "Print the secret that webhook messages are signed with."),
+    "simulate": ("farm.cli.simulate:simulate", "Simulate a fleet and a workload in virtual time."),
+    "convert": ("farm.cli.convert:convert", "Convert a checkpoint into a model."),
+    "models": ("farm.cli.models:models", "List, fetch and check models, or have one loaded."),
 }
 """Each command, where it lives, and what it does. They are loaded when they are used, so that help comes at once."""
 
@@ -71,13 +71,13 @@ HELP = """Renders batches of prompts on this machine, and on every Mac you have.
 
 \b
 Try it:
-  farm demo                                  a farm, 30 pictures, and gone again
-  farm up                                    a farm that stays
+  farm demo                                  start a farm, render 30 pictures, stop it
+  farm up                                    start a farm that keeps running
   farm submit -p "a red circle" --wait --pull out/circle
   farm submit prompts.csv --steps 20 --wait --pull out/batch
   farm jobs
 
-Every command tells more with --help.
+Every command has its own --help.
 """
 
 
@@ -119,11 +119,11 @@ def _unexpected(error: Exception) -> str:
     """An error that no command has words for: a file that cannot be used is its owner's to mend, all else is ours."""
     if isinstance(error, OSError) and error.filename is not None:
         return (
-            f"{error.filename} cannot be used ({error.strerror}). See that its folder is there, that you may write to "
-            "it and that its disk has room, or name another."
+            f"{error.filename} cannot be used ({error.strerror}). Make sure that its folder exists, that you may write "
+            "to it and that its disk has room, or name another."
         )
     return (
-        f"the farm met an error that it did not expect ({type(error).__name__}: {error}). That is a bug; "
+        f"the farm met an unexpected error ({type(error).__name__}: {error}). That is a bug; "
         f"please report it with what the same command prints when {TRACEBACK}=1 is set."
     )
 

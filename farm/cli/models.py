@@ -7,12 +7,14 @@ from farm.catalogue import Catalogue
 from farm.catalogue.catalogue import user_models_folder
 from farm.catalogue.store import ModelStore
 from farm.cli.models_on_disk import add, pull, remove, verify
-from farm.cli.options import FarmAddress, farm_options, json_option
+from farm.cli.options import FarmAddress, check_inherited, farm_options, inherited, json_option
 from farm.cli.output import console, print_json, print_table, short_id
 from farm.errors import ModelNotFoundError, UnreachableError
 from farm.v1 import job_pb2, model_pb2
 
-local_option = click.option("--local", is_flag=True, help="Look at this machine's disk only, and ask no farm.")
+local_option = click.option(
+    "--local", is_flag=True, callback=inherited, help="List what is on this machine's disk, and ask no farm."
+)
 
 
 @click.group(
@@ -28,14 +30,16 @@ Examples:
 @json_option
 @click.pass_context
 def models(context: click.Context, farm: FarmAddress, local: bool, as_json: bool) -> None:
-    """List the models, fetch and check them, or have one loaded.
+    """List, fetch and check models, or have one loaded.
 
-    Without a command, lists them as `farm models list` does. A model lies on the disk of every machine that uses it:
-    of the coordinator, which must know it, and of each worker that is to render with it. Where: the folder that
-    FARM_MODELS names, or one in your user's data folder.
+    Without a command, lists them as `farm models list` does. A model must be on the disk of every machine that uses it:
+    of the coordinator, which must know it, and of each worker that is to render with it. Models are in the folder that
+    FARM_MODELS names, or in one in your user's data folder.
     """
-    if context.invoked_subcommand is None:
-        _list(farm, local=local, as_json=as_json)
+    if context.invoked_subcommand is not None:
+        check_inherited(context)
+        return
+    _list(farm, local=local, as_json=as_json)
 
 
 @models.command("list", epilog="Example: farm models list --local")
@@ -43,7 +47,7 @@ def models(context: click.Context, farm: FarmAddress, local: bool, as_json: bool
 @local_option
 @json_option
 def list_models(farm: FarmAddress, local: bool, as_json: bool) -> None:
-    """List the models that can be rendered with, their defaults, and the workers that have them.
+    """List the models that can be used, their defaults, and the workers that have them.
 
     Asks the farm; if none answers, lists what is on this machine's disk.
     """
@@ -61,7 +65,7 @@ def show(model: str, farm: FarmAddress, local: bool, as_json: bool) -> None:
     if shown is None:
         Catalogue().get(short_id(model))  # it may be there and broken, which this says
         raise ModelNotFoundError(
-            f"There is no model {model!r}. `farm models list` names those that there are.", model=model
+            f"There is no model {model!r}. `farm models list` lists the existing ones.", model=model
         )
     if as_json:
         print_json(shown)
@@ -71,7 +75,7 @@ def show(model: str, farm: FarmAddress, local: bool, as_json: bool) -> None:
     defaults = shown.defaults
     click.echo(
         f"Defaults: {defaults.width}x{defaults.height}, {_row(shown)[4]}\n"
-        f"Workers: {', '.join(map(short_id, shown.workers)) or 'none that is known here'}"
+        f"Workers: {', '.join(map(short_id, shown.workers)) or 'none known here'}"
     )
     for source in ModelStore().inventory(short_id(model)).sources:
         click.echo(f"On this machine, from: {source}")
@@ -84,7 +88,7 @@ def _known(farm: FarmAddress, *, local: bool) -> list[model_pb2.Model]:
             with farm.connect() as client:
                 return list(client.models())
         except UnreachableError as error:
-            click.echo(f"No farm answers ({error.message}). This is what lies on this machine's disk.", err=True)
+            click.echo(f"No farm answers ({error.message}). This is what is on this machine's disk.", err=True)
     catalogue = Catalogue()
     for name, problem in catalogue.problems().items():
         click.echo(f"{name} cannot be used: {problem.message}", err=True)
@@ -111,14 +115,14 @@ for command in (add, pull, verify, remove):
 
 @models.command(epilog="Example: farm models prewarm shapes --worker studio-3")
 @click.argument("model")
-@click.option("--worker", "workers", multiple=True, help="Only on this worker; may be given several times.")
+@click.option("--worker", "workers", multiple=True, help="Only on this worker. Repeat the option for more.")
 @farm_options
 @json_option
 def prewarm(model: str, workers: tuple[str, ...], farm: FarmAddress, as_json: bool) -> None:
     """Have workers load MODEL ahead of its jobs, so that the first image need not wait for it.
 
     Each loads it when it has nothing to render, and keeps it until it needs another. `farm workers --json` names the
-    models that are loaded on each.
+    models that each has loaded.
     """
     with farm.connect() as client:
         told = client.prewarm(model, workers)
@@ -127,7 +131,7 @@ def prewarm(model: str, workers: tuple[str, ...], farm: FarmAddress, as_json: bo
     elif told:
         click.echo(f"Loading {model} as soon as they have nothing to render: {', '.join(map(short_id, told))}")
     else:
-        click.echo(f"No worker that is there can render with {model}.")
+        click.echo(f"No worker that is present can render with {model}.")
 
 
 def _row(model: model_pb2.Model) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ _SUITS = {
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 """How repositories of the hub are called."""
 
-name_option = click.option("--name", default="", help="What the model is to be called.")
+name_option = click.option("--name", default="", help="Name for the model.")
 
 
 @click.command(
@@ -36,13 +36,13 @@ Example:
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @name_option
-@click.option("--link", is_flag=True, help="Use the folder where it is, and copy nothing.")
+@click.option("--link", is_flag=True, help="Use the folder where it is instead of copying it.")
 @json_option
 def add(path: Path, name: str, link: bool, as_json: bool) -> None:
-    """Put the model at PATH, a folder or a zip archive, where this machine's farm finds it.
+    """Add the model at PATH, a folder or a zip archive, to those of this machine.
 
-    Every layout is read that Core ML Stable Diffusion models are published in; `docs/models.md` lists them. If there
-    is a model of the name already, what comes becomes another form of it.
+    Reads every layout in which Core ML Stable Diffusion models are published; `docs/models.md` lists them. If there is
+    a model with this name already, PATH becomes another form of it.
     """
     store = ModelStore()
     with _bar("Copying", _size(path)) as on_bytes:
@@ -56,30 +56,30 @@ Example:
   farm models pull apple/coreml-stable-diffusion-2-1-base --variant split_einsum"""
 )
 @click.argument("repository", metavar="OWNER/NAME")
-@click.option("--variant", help="The form to fetch: an attention, or its folder. [default: what suits this chip]")
-@click.option("--revision", help="Branch, tag or commit. [default: main]")
+@click.option("--variant", help="The form to fetch: an attention, or its folder.  [default: what suits this chip]")
+@click.option("--revision", help="Branch, tag or commit.  [default: main]")
 @name_option
 @json_option
 def pull(repository: str, variant: str | None, revision: str | None, name: str, as_json: bool) -> None:
-    """Fetch the model OWNER/NAME from the Hugging Face hub, only the files of one form of it.
+    """Fetch one form of the model OWNER/NAME from the Hugging Face hub.
 
-    A fetch that was cut off goes on where it stopped when the command is run again. With HF_HUB_OFFLINE=1 the files
-    come from the cache of Hugging Face's tools; HF_ENDPOINT and HF_TOKEN mean what they do there.
+    Run the command again to continue an interrupted fetch where it stopped. With HF_HUB_OFFLINE=1 the files are taken
+    from the cache of Hugging Face's tools; HF_ENDPOINT and HF_TOKEN have their usual meaning.
     """
     from farm.catalogue import hub
     from farm.worker.probe import probe
 
     if not _REPOSITORY.fullmatch(repository):
         raise click.UsageError(
-            f'"{repository}" is no repository of the hub: give OWNER/NAME, as apple/coreml-stable-diffusion-2-1-base. '
-            "For a folder or an archive on this machine there is `farm models add`."
+            f'"{repository}" is not a repository name: give OWNER/NAME, like apple/coreml-stable-diffusion-2-1-base. '
+            "For a folder or an archive on this machine, use `farm models add`."
         )
 
     found = hub.look_up(repository, revision)
     form = hub.choose(found, variant, _SUITS[probe().chip_class])
     if not as_json:
         others = [other.label for other in hub.forms_in(found) if other != form]
-        more = f" Others there: {', '.join(others)}." if others else ""
+        more = f" Other forms: {', '.join(others)}." if others else ""
         click.echo(f"Fetching {form.label} of {repository}, {form.size / 1e6:,.0f} MB.{more}", err=True)
     with _bar("Fetching", form.size) as on_bytes:
         model = hub.pull(found, form, ModelStore(), name, on_bytes=on_bytes)
@@ -88,13 +88,13 @@ def pull(repository: str, variant: str | None, revision: str | None, name: str, 
 
 @click.command(epilog="Example: farm models verify shapes")
 @click.argument("model")
-@click.option("--load/--no-load", default=True, help="Whether to load each package, too.  [default: load]")
+@click.option("--load/--no-load", default=True, help="Whether to load each package as well.  [default: load]")
 @json_option
 def verify(model: str, load: bool, as_json: bool) -> None:
     """Check MODEL on this machine: every byte, what the packages say, and whether they load.
 
     The exit code is 1 if anything is wrong. Bytes are compared with what they were when the model was added or pulled;
-    of a model that was put there by hand nothing is known to compare with.
+    for a model that was copied there by hand there is nothing to compare with.
     """
     store = ModelStore()
     with _bar("Reading", 0) as on_bytes:
@@ -120,19 +120,19 @@ def verify(model: str, load: bool, as_json: bool) -> None:
 
 @click.command(epilog="Example: farm models remove my-model")
 @click.argument("model")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 def remove(model: str, yes: bool, as_json: bool) -> None:
-    """Delete MODEL from this machine's disk; of a linked one, only the link."""
+    """Delete MODEL from this machine's disk; of a linked model, only the link."""
     if not (yes or as_json):
         if not sys.stdin.isatty():
-            raise click.UsageError("Nobody is there to be asked; give --yes to delete it.")
+            raise click.UsageError("This is no terminal, so nobody can be asked; give --yes to delete the model.")
         click.confirm(f"Delete the model {short_id(model)} from this machine?", abort=True)
     freed = ModelStore().remove(short_id(model))
     if as_json:
         print_json({"name": f"models/{short_id(model)}", "freed_bytes": freed})
     else:
-        click.echo(f"Removed {short_id(model)}; {freed / 1e6:,.0f} MB are free again.")
+        click.echo(f"Removed {short_id(model)}; {freed / 1e6:,.0f} MB were freed.")
 
 
 def _load_problem(variant: ModelVariant, component: str) -> str | None:
@@ -152,11 +152,9 @@ def _tell(model: Model, *, as_json: bool, verb: str) -> None:
         print_json({"model": json_form(encode_model(model))})
         return
     forms = ", ".join(f"{each.attention.value.lower()} {each.width}x{each.height}" for each in model.variants)
-    click.echo(f"{model.name} {verb}: {forms}. Farms and workers that run here offer it in some seconds.")
+    click.echo(f"{model.name} {verb}: {forms}. Farms and workers running here will offer it within seconds.")
     if any(variant.is_compiled for variant in model.variants) and sys.platform != "darwin":
-        click.echo(
-            "It is compiled, which only a Mac can run. To render on this machine, get its packages (.mlpackage)."
-        )
+        click.echo("It is compiled, and only Macs run compiled models. To render here, get its packages (.mlpackage).")
 
 
 def _size(path: Path) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from farm.api.address import DEFAULT_ADDRESS, DEFAULT_WEB_ADDRESS
 from farm.installation import data_folder
@@ -17,8 +18,40 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def is_given(context: click.Context, name: str) -> bool:
+    """Whether a parameter is on the command line itself, and not only in the environment or a default."""
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def inherited(context: click.Context, parameter: click.Parameter, value: T) -> T:
+    """What a command's group was given before the command's name, where the command is not given it itself.
+
+    As an option's `callback`: `farm models --address X list` lists the models of X.
+    """
+    name = parameter.name
+    if name is None or context.parent is None or is_given(context, name) or not is_given(context.parent, name):
+        return value
+    handed_on: T = context.parent.params[name]
+    return handed_on
+
+
+def check_inherited(context: click.Context) -> None:
+    """Refuses options of a group that the command after it does not have, since they would be ignored.
+
+    Raises:
+        click.UsageError: There is one.
+    """
+    assert isinstance(context.command, click.Group)
+    command = context.command.get_command(context, context.invoked_subcommand or "")
+    known = {parameter.name for parameter in command.params} if command else set()
+    for parameter in context.command.params:
+        if parameter.name and parameter.name not in known and is_given(context, parameter.name):
+            raise click.UsageError(f"{context.command_path} {context.invoked_subcommand} has no {parameter.opts[0]}.")
+
+
 address_option = click.option(
     "--address",
+    callback=inherited,
     envvar="FARM_ADDRESS",
     default=DEFAULT_ADDRESS,
     show_default=True,
@@ -56,12 +89,14 @@ def farm_options(command: Callable[..., T]) -> Callable[..., T]:
     @click.option(
         "--token",
         metavar="TOKEN",
-        help="Token to call with.  [default: FARM_TOKEN, or that of your own farm on this machine]",
+        callback=inherited,
+        help="Token to call with.  [default: FARM_TOKEN, or the token of your own farm on this machine]",
     )
     @click.option(
         "--ca",
         metavar="FILE|sha256:HEX",
-        help="What a farm elsewhere is verified with: its ca.pem, or its fingerprint.  [default: FARM_CA]",
+        callback=inherited,
+        help="What a farm on another machine is verified with: its ca.pem, or a fingerprint.  [default: FARM_CA]",
     )
     @functools.wraps(command)
     def with_farm(*arguments: Any, address: str, token: str | None, ca: str | None, **options: Any) -> T:
@@ -79,7 +114,8 @@ listen_option = click.option(
     show_default=True,
     show_envvar=True,
     metavar="HOST:PORT",
-    help="Where to listen. Beyond this machine (0.0.0.0:7433) it is with TLS, and nobody gets in without a token.",
+    help="Where to listen. On any address beyond loopback (0.0.0.0:7433) the farm uses TLS; a token is always "
+    "required.",
 )
 
 web_listen_option = click.option(
@@ -90,7 +126,7 @@ web_listen_option = click.option(
     show_default=True,
     show_envvar=True,
     metavar="HOST:PORT",
-    help='Where to serve the web page, or "none". Beyond this machine (0.0.0.0:7435) it is with TLS.',
+    help='Where to serve the web page, or "none". On any address beyond loopback (0.0.0.0:7435) the page uses TLS.',
 )
 
 hostname_option = click.option(
@@ -98,7 +134,7 @@ hostname_option = click.option(
     "hostnames",
     multiple=True,
     metavar="NAME",
-    help="What other machines call this one, if that is not its own name or address; may be given more than once.",
+    help="Another name by which other machines reach this one. Repeat the option for more.",
 )
 
 private_webhooks_option = click.option(
@@ -106,15 +142,17 @@ private_webhooks_option = click.option(
     is_flag=True,
     envvar="FARM_PRIVATE_WEBHOOKS",
     show_envvar=True,
-    help="Let webhooks of jobs go to private networks and this machine, too; see `farm webhooks`.",
+    help="Also let webhooks go to private networks and this machine; see `farm webhooks`.",
 )
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, with the API's field names.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=inherited, help="Print JSON, with the API's field names."
+)
 
 null_renderer_option = click.option(
     "--null-renderer",
     is_flag=True,
-    help="Render blank pictures at once and without a model, to try out everything else.",
+    help="Render blank pictures instantly and without a model, to try out everything else.",
 )
 
 ray_address_option = click.option(
@@ -122,8 +160,8 @@ ray_address_option = click.option(
     envvar="FARM_RAY_ADDRESS",
     show_envvar=True,
     metavar="HOST:PORT",
-    help="Where Ray's head listens, by which workers reach the coordinator: an address by number.  [default: port "
-    "7434, where --listen is]",
+    help="Where Ray's head listens, and workers reach the coordinator: a numeric address and a port.  [default: the "
+    "address of --listen, port 7434]",
 )
 
 
@@ -132,7 +170,7 @@ def read_pairs(_context: click.Context, parameter: click.Parameter, texts: tuple
     pairs = [text.partition("=") for text in texts]
     for text, (key, separator, _) in zip(texts, pairs, strict=True):
         if not key or not separator:
-            raise click.BadParameter(f'"{text}" is no {parameter.metavar}')
+            raise click.BadParameter(f'"{text}" is not of the form {parameter.metavar}')
     return {key: value for key, _, value in pairs}
 
 
@@ -140,7 +178,7 @@ def _read_worker_labels(context: click.Context, parameter: click.Parameter, text
     """As pairs without spaces, which separate them in the variable."""
     for text in texts:
         if any(character.isspace() for character in text):
-            raise click.BadParameter(f'"{text}" holds a space; write it without')
+            raise click.BadParameter(f'"{text}" holds a space, which labels cannot')
     return read_pairs(context, parameter, texts)
 
 
@@ -154,7 +192,7 @@ worker_labels_option = click.option(
     callback=_read_worker_labels,
     envvar=LABELS_VARIABLE,
     show_envvar=True,
-    help="A label of this worker, which jobs can ask for with `farm submit --worker-label`; give it again for more.",
+    help="A label of this worker, which `farm submit --worker-label` can ask for. Repeat the option for more.",
 )
 
 

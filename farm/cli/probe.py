@@ -26,18 +26,18 @@ from farm.worker.probe import probe as ask
     is_flag=False,
     flag_value="",
     metavar="[MODEL]",
-    help="Also measure this model, or all, on each compute unit that there is to choose from. Takes minutes on a Mac "
-    "where a model was never loaded. Workers do it by themselves; this does it anew.",
+    help="Also measure this model, or all models, on each available compute unit. Takes minutes on a Mac that has "
+    "never loaded the model. Workers do this by themselves; this measures again.",
 )
 @folder_option
 @json_option
 def probe(model: str | None, folder: Path, as_json: bool) -> None:
-    """Print what this machine is, what its chip favours and why, and what could not be learned."""
+    """Print what this machine is, what its chip favours and why, and what could not be determined."""
     machine, condition = ask(), examine()
     if not as_json:
         print_table(("FACT", "VALUE"), [*_machine_rows(machine), *_condition_rows(condition)], nothing="")
         for gap in machine.gaps:
-            console().print(f"Not learned: {gap}")
+            console().print(f"Not determined: {gap}")
     facts = {"machine": plain(machine), "condition": plain(condition)}
     if model is not None:
         facts["measurements"] = _calibrate(machine, model, folder, as_json)

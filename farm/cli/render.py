@@ -65,17 +65,17 @@ Examples:
     "picture",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="The picture that the image started from, if it did; not needed if the farm itself rendered that, too.",
+    help="The picture that the image started from, if any; not needed if this farm rendered that picture.",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Keep the new image here.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Save the new image here.")
 @farm_options
 @json_option
 def render(file: Path, picture: Path | None, out: Path | None, farm: FarmAddress, as_json: bool) -> None:
-    """Render an image again from what its file says, and say whether the pixels agree.
+    """Render an image again from the metadata in its file, and say whether the pixels agree.
 
-    The farm is pinned to the same model digest, attention variant, runtime and compute unit, as far as it has them;
-    what differs nevertheless is listed. A picture that the image started from must have the very bytes that it had
-    then, which are told by their hash. The exit code is 0 if every pixel is the same and 1 if not.
+    The job is pinned to the same model digest, attention variant, runtime and compute unit, as far as the farm has
+    them; what still differs is listed. A picture that the image started from must have exactly the bytes that it had
+    then, which is checked by their hash. The exit code is 0 if every pixel is the same and 1 if not.
     """
     png = file.read_bytes()
     try:
@@ -83,7 +83,7 @@ def render(file: Path, picture: Path | None, out: Path | None, farm: FarmAddress
     except ArtifactError as error:
         raise ArtifactError(f"{file} cannot be rendered again. {error.message}") from None
     if picture is not None and not record.init_image_sha256:
-        raise click.UsageError(f"{file} did not start from a picture, so leave --init-image out.")
+        raise click.UsageError(f"{file} did not start from a picture; leave out --init-image.")
     with farm.connect() as client:
         if record.init_image_sha256:
             init_image = _init_image(client, record.init_image_sha256, file, picture)
@@ -110,7 +110,7 @@ def render(file: Path, picture: Path | None, out: Path | None, farm: FarmAddress
     else:
         click.echo(describe(comparison))
         for name in (name for name in PINNINGS[0] if name not in pinned):
-            click.echo(f"It was not pinned to its {name}, which no worker here can give together with the rest.")
+            click.echo(f"It was not pinned to its {name}, which no worker here offers together with the rest.")
         for name, (there, here) in differences.items():
             click.echo(f"  {name}: {there or 'none'} in the file, {here or 'none'} here")
     sys.exit(0 if agrees else 1)
@@ -128,8 +128,8 @@ def _init_image(client: Client, sha256: str, file: Path, picture: Path | None) -
         if found == sha256:
             return given
         raise FarmError(
-            f"{picture} is not the picture that {file} started from: its SHA-256 is {found}, and {sha256} is wanted."
-            " Give the file that was submitted then; a copy that a program saved anew has other bytes."
+            f"{picture} is not the picture that {file} started from: its SHA-256 is {found} instead of {sha256}."
+            " Give the file that was submitted then; a copy that a program has saved again has other bytes."
         )
     for job in client.jobs():
         for page in job.list_images([ImageState.SUCCEEDED]):
@@ -137,8 +137,8 @@ def _init_image(client: Client, sha256: str, file: Path, picture: Path | None) -
                 if image.sha256 == sha256:
                     return job.png(image.index)
     raise FarmError(
-        f"{file} started from a picture, of which it keeps only the SHA-256 ({sha256}), and no image of this farm is"
-        " that picture. Give it with --init-image FILE."
+        f"{file} started from a picture, of which it keeps only the SHA-256 ({sha256}), and no image of this farm has"
+        " it. Give the picture with --init-image FILE."
     )
 
 
@@ -200,7 +200,7 @@ def describe(comparison: Comparison | None) -> str:
     if comparison is None:
         return "The images are not of the same size."
     if comparison.largest == 0:
-        return "The pixels agree, every one."
+        return "All pixels agree."
     return f"The pixels differ: PSNR {comparison.psnr:.1f} dB, by {comparison.largest} of 255 at most."
 
 

@@ -83,10 +83,10 @@ def coordinator(
 ) -> None:
     """Run the coordinator in the foreground, with this machine as its worker unless --engine says otherwise.
 
-    Jobs and images live in the state folder, and survive whatever happens to this process. Prints a line once it
+    Jobs and images are kept in the state folder, and survive whatever happens to this process. Prints a line once it
     listens; --listen 127.0.0.1:0 takes any free port. Logs go to standard error. Stop it with Ctrl-C.
 
-    By default only this machine can reach it. With --listen 0.0.0.0:7433 others can, too: it then has TLS with a
+    By default only this machine can reach it. With --listen 0.0.0.0:7433 others can, too: it then uses TLS with a
     certificate of the farm's own authority, and prints what they need. `farm token create` makes their tokens.
     """
     log_to_stderr(logging.INFO)
@@ -97,14 +97,14 @@ def coordinator(
             return
         click.echo(f"Listening on {reach.address}; state in {state}")
         if web is not None:
-            click.echo(f"The page is at {web.urls[0]}; it takes tokens that `farm token create` makes.")
+            click.echo(f"The web page is at {web.urls[0]}; log in with a token that `farm token create` makes.")
         if not reach.is_local:
             click.echo(
                 f"Other machines need FARM_ADDRESS={reach.addresses()[0]} FARM_CA={access.authority.fingerprint} and a "
                 "FARM_TOKEN, which `farm token create` makes."
             )
         if engine_name == "ray":
-            click.echo("`farm workers invite` prints the line by which a machine joins as a worker.")
+            click.echo("`farm workers invite` prints the line with which a machine joins as a worker.")
 
     catalogue = Catalogue()
     reaches = Reach(address, hostnames), web_reach(web_address, hostnames)
@@ -130,8 +130,8 @@ def coordinator(
     "--workers",
     type=click.IntRange(0, 16),
     default=0,
-    help="Run so many workers as processes with Ray, to try out a fleet. They share this machine's one device: one "
-    "renders at a time, unless with --null-renderer.  [default: this machine as one worker, without Ray]",
+    help="Run this many worker processes with Ray, to try out a fleet. They share this machine's one device, so one "
+    "renders at a time, except with --null-renderer.  [default: this machine as one worker, without Ray]",
 )
 @json_option
 def up(
@@ -144,7 +144,7 @@ def up(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Start a farm on this machine, and say how to use it. Ctrl-C stops it; jobs go on when it is started again."""
+    """Start a farm on this machine, and print how to use it. Ctrl-C stops it; jobs continue when it is restarted."""
     log_to_stderr(logging.WARNING)
     announce = partial(_print_facts if as_json else _print_welcome, state=state)
     catalogue = Catalogue()
@@ -155,8 +155,8 @@ def up(
         return
     if not reaches[0].is_local:
         raise click.UsageError(
-            "--workers is for trying out a fleet on this machine, so --listen must be a loopback address with it. For "
-            "other machines, run `farm coordinator --engine ray --listen ...`."
+            "--workers is for trying out a fleet on this machine, so --listen must be a loopback address. For other "
+            "machines, run `farm coordinator --engine ray --listen ...`."
         )
     check_free(address)
     settings, ray = ray_access(state, free_ray_address())
@@ -181,9 +181,9 @@ def _print_welcome(reach: Reach, access: Access, web: WebServer | None, state: P
     ):
         out.print(f"  {line}  [dim]# {meaning}[/dim]")
     if not reach.is_local:
-        out.print("\nOn other machines, with what `farm token create` here puts into FARM_TOKEN, the same after")
+        out.print("\nOn other machines, set FARM_TOKEN to a token from `farm token create` here, and run")
         out.print(f"  export FARM_ADDRESS={reach.addresses()[0]} FARM_CA={access.authority.fingerprint}")
-    out.print("\nCtrl-C stops the farm. Jobs that are not finished go on when it is started again.")
+    out.print("\nCtrl-C stops the farm. Unfinished jobs continue when it is started again.")
 
 
 def _print_facts(reach: Reach, access: Access, web: WebServer | None, state: Path) -> None:

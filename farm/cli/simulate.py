@@ -29,7 +29,7 @@ Examples:
 )
 @click.argument("fleet", type=FILE)
 @click.argument("workload", type=FILE)
-@click.option("--faults", type=FILE, help="What goes wrong: a TOML file.")
+@click.option("--faults", type=FILE, help="What goes wrong, as a TOML file.")
 @click.option(
     "--policy",
     type=click.Choice(list(POLICIES)),
@@ -37,15 +37,17 @@ Examples:
     show_default=True,
     help="Which compute units the scheduler may choose from: all, or always the same one.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all chance.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw who rendered what when, as SVG.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all randomness.")
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw what each Mac rendered when, as SVG."
+)
 @json_option
 def simulate(
     fleet: Path, workload: Path, faults: Path | None, policy: str, seed: int, plot: Path | None, as_json: bool
 ) -> None:
     """Run the scheduler over a simulated FLEET and WORKLOAD, both TOML files, in virtual time.
 
-    The Macs take the time that published measurements say; what is decided is decided by the code that runs a farm.
+    The simulated Macs are as fast as published measurements say; the scheduler is the very code that runs a farm.
     """
     if plot is not None:
         _write(plot, "")  # what keeps it from being drawn is said now rather than when all is done

@@ -58,20 +58,20 @@ Examples:
   shuf -n 100 prompts.txt | farm submit - --json"""
 )
 @click.argument("file", required=False)
-@click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt; give it again for more.")
+@click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt. Repeat the option for more.")
 @click.option("--format", "ending", type=click.Choice(list(READERS)), default="txt", help="How to read standard input.")
 @click.option(
     "-t",
     "--templates",
     "is_template",
     is_flag=True,
-    help="Take prompts for templates: {red|blue}, {2$$a|b|c}, __wildcard__, ${name=value}; every combination.",
+    help="Read prompts as templates: {red|blue}, {2$$a|b|c}, __wildcard__, ${name=value}; every combination.",
 )
 @click.option(
     "--wildcards",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Folder of NAME.txt files, an alternative a line, for __NAME__ in templates.",
+    help="Folder of NAME.txt files, one alternative per line, for __NAME__ in templates.",
 )
 @click.option(
     "--random",
@@ -86,22 +86,22 @@ Examples:
     multiple=True,
     metavar="FIELD=VALUE,...",
     callback=_axes,
-    help="Render each prompt with each of these values, from the same noise; again for each combination with more.",
+    help="Render each prompt once per value, from the same noise. Repeat the option to render every combination.",
 )
 @click.option("--model", default="", help="Name of the model.  [default: the only one]")
-@click.option("--name", "display_name", default="", help="A name for people.")
-@click.option("--priority", default=0, help="Larger runs first, -100 to 100.")
+@click.option("--name", "display_name", default="", help="Display name of the job.")
+@click.option("--priority", default=0, help="Larger runs first; -100 to 100.")
 @click.option(
     "--label",
     "labels",
     multiple=True,
     metavar="KEY=VALUE",
     callback=read_pairs,
-    help="Your own label; give it again for more.",
+    help="A label of your own. Repeat the option for more.",
 )
-@click.option("--webhook", metavar="URL", help="Tell this URL when the job has ended, signed: see `farm webhooks`.")
-@click.option("--negative-prompt", help="What no image should show.")
-@click.option("--seed", type=int, help="Seed of the first image; each next one has the next.  [default: drawn]")
+@click.option("--webhook", metavar="URL", help="Notify this URL when the job ends, signed: see `farm webhooks`.")
+@click.option("--negative-prompt", help="What images should not show.")
+@click.option("--seed", type=int, help="Seed of the first image; the others count up from it.  [default: random]")
 @click.option("--width", type=int, help="Width in pixels.")
 @click.option("--height", type=int, help="Height in pixels.")
 @click.option("--steps", type=int, help="Denoising steps.")
@@ -114,30 +114,45 @@ Examples:
     metavar="FILE",
     help="A PNG or JPEG that images start from.",
 )
-@click.option("--strength", type=float, help="How far they may leave it, above 0 and up to 1.  [default: 0.8]")
-@click.option("--chip-class", type=click.Choice([one.value for one in ChipClass], False), help="Run only there.")
-@click.option("--compute-unit", type=click.Choice([one.value for one in ComputeUnit], False), help="Run only on it.")
+@click.option("--strength", type=float, help="How far images may depart from it, above 0 and up to 1.  [default: 0.8]")
 @click.option(
-    "--attention", type=click.Choice([one.value for one in AttentionVariant], False), help="Run only this form."
+    "--chip-class",
+    type=click.Choice([one.value for one in ChipClass], False),
+    help="Run only on workers of this chip class.",
+)
+@click.option(
+    "--compute-unit",
+    type=click.Choice([one.value for one in ComputeUnit], False),
+    help="Run only on this Core ML compute unit.",
+)
+@click.option(
+    "--attention",
+    type=click.Choice([one.value for one in AttentionVariant], False),
+    help="Use only this attention variant of the model.",
 )
 @click.option("--runtime", metavar="NAME", help="Run only with this runtime: coreml or portable.")
-@click.option("--model-digest", metavar="DIGEST", help="Run only the form of the model that has this digest.")
+@click.option("--model-digest", metavar="DIGEST", help="Use only the form of the model that has this digest.")
 @click.option(
     "--worker-label",
     "worker_labels",
     multiple=True,
     metavar="KEY=VALUE",
     callback=read_pairs,
-    help="Run only on workers with this label; give it again for more, of which each must be there.",
+    help="Run only on workers with this label. Repeat the option to require several.",
 )
 @click.option(
     "--request-id",
     type=click.UUID,
     callback=_uuid_text,
-    help="A UUID: the same submission sent again with it makes no second job.",
+    help="A UUID: sending the same submission again with it makes no second job.",
 )
-@click.option("--dry-run", is_flag=True, help="Submit nothing; say what it would take, or all that is wrong.")
-@click.option("-y", "--yes", is_flag=True, help=f"Do not ask before more than {CONFIRM_ABOVE} images are made of few.")
+@click.option("--dry-run", is_flag=True, help="Submit nothing; say what it would take, or list all mistakes.")
+@click.option(
+    "-y",
+    "--yes",
+    is_flag=True,
+    help=f"Do not ask for confirmation when a template or grid makes more than {CONFIRM_ABOVE} images.",
+)
 @click.option("-w", "--wait", is_flag=True, help="Show progress until the job has ended.")
 @click.option("--pull", "folder", type=click.Path(file_okay=False, path_type=Path), help="Wait, then fetch into DIR.")
 @farm_options
@@ -170,14 +185,13 @@ def submit(
 ) -> None:
     """Submit prompts, or a FILE of them (- is standard input).
 
-    FILE is .txt (a prompt a line), or .csv or .jsonl with the columns prompt, negative_prompt, seed, width, height,
-    steps, guidance_scale, sampler, strength, init_image (the path of a picture, from FILE's folder on). What a row
-    leaves open, the options fill in; what they leave open, the model does.
-    If a row is wrong, nothing is submitted.
+    FILE is .txt (one prompt per line), or .csv or .jsonl with the columns prompt, negative_prompt, seed, width, height,
+    steps, guidance_scale, sampler, strength, init_image (the path of a picture, relative to FILE's folder). What a row
+    leaves out comes from the options, then from the model. If a row is wrong, nothing is submitted.
 
-    A restart of the farm does not matter: what it cuts off is sent again. --dry-run exits with 0 if the farm would
-    accept it all and with 1 if not; --wait and --pull with 0 if every image was rendered and with 1 if not. Ctrl-C ends
-    the waiting; the job goes on.
+    If the farm restarts meanwhile, the submission is sent again. --dry-run exits with 0 if the farm would accept all of
+    it and with 1 if not; --wait and --pull exit with 0 if every image was rendered and with 1 if not. Ctrl-C ends the
+    waiting; the job continues.
     """
     pin = Pin(
         chip_class=ChipClass(chip_class) if chip_class else None,
@@ -192,9 +206,11 @@ def submit(
     if not is_template and (wildcards or draws):
         raise click.UsageError("--wildcards and --random are for templates; add --templates.")
     if axes and "request_id" in arguments and "seed" not in arguments:
-        raise click.UsageError("--vary draws a seed, so the same submission would be another one: give --seed, too.")
+        raise click.UsageError(
+            "--vary draws a random seed, so repeating this --request-id would be another submission. Add --seed."
+        )
     if (file is None) == (not prompts):
-        raise click.UsageError("Give either a FILE or prompts with -p.")
+        raise click.UsageError("Give either a FILE, or prompts with -p.")
     source = prompts_source(prompts) if file is None else file_source(file, ending, context)
     if is_template:
         source = expanded(source, wildcards, draws, arguments.get("seed", 0))

@@ -24,14 +24,14 @@ class Lifetime(click.ParamType[int]):
         """Reads it."""
         written = re.fullmatch(r"([1-9]\d{0,4})([mhdw])", str(value))
         if written is None:
-            self.fail(f'"{value}" is no lifetime. Write 90m, 12h, 30d or 8w.', param, ctx)
+            self.fail(f'"{value}" is not a lifetime. Write 90m, 12h, 30d or 8w.', param, ctx)
         return int(written[1]) * _UNITS[written[2]]
 
 
 @click.group(
     epilog="""\b
 Roles:
-  submit   submits jobs, sees and steers its own
+  submit   submits jobs, sees and controls its own
   worker   is a worker, or becomes one
   admin    may do everything
 
@@ -39,7 +39,7 @@ Roles:
 Example: farm token create --role submit --name anna --expires 30d"""
 )
 def token() -> None:
-    """Say who may use the farm from other machines."""
+    """Create, list and revoke access tokens."""
 
 
 @token.command(epilog="Example: farm token create --role submit --name anna --expires 30d")
@@ -48,14 +48,16 @@ def token() -> None:
     type=click.Choice(["submit", "worker", "admin"]),
     default="submit",
     show_default=True,
-    help="What it allows.",
+    help="What the token allows.",
 )
-@click.option("--name", required=True, help="Whose it is. Jobs belong to this name, whichever of its tokens made them.")
-@click.option("--expires", type=Lifetime(), help="When it ends, from now: 12h, 30d, 8w.  [default: never]")
+@click.option(
+    "--name", required=True, help="Whose token it is. Jobs belong to this name, whichever of its tokens submitted them."
+)
+@click.option("--expires", type=Lifetime(), help="How long it is valid: 12h, 30d, 8w.  [default: forever]")
 @farm_options
 @json_option
 def create(role: str, name: str, expires: int | None, farm: FarmAddress, as_json: bool) -> None:
-    """Make a token, and print it once."""
+    """Create a token, and print it once."""
     with farm.connect() as client:
         made = client.create_token(Role(role), name, None if expires is None else time.time() + expires)
     if as_json:
@@ -72,7 +74,7 @@ def create(role: str, name: str, expires: int | None, farm: FarmAddress, as_json
 @farm_options
 @json_option
 def list_tokens(farm: FarmAddress, as_json: bool) -> None:
-    """List tokens, also those that count no more."""
+    """List all tokens, including expired and revoked ones."""
     with farm.connect() as client:
         listed = list(client.tokens())
     if as_json:
@@ -101,14 +103,14 @@ def list_tokens(farm: FarmAddress, as_json: bool) -> None:
 @farm_options
 @json_option
 def revoke(token_ids: tuple[str, ...], farm: FarmAddress, as_json: bool) -> None:
-    """Make tokens useless, at once and for good."""
+    """Revoke tokens, at once and for good."""
     with farm.connect() as client:
         revoked = [client.revoke_token(token_id) for token_id in token_ids]
     if as_json:
         print_json(revoked)
         return
     for one in revoked:
-        click.echo(f"{short_id(one.name)} of {one.display_name} counts no more.")
+        click.echo(f"{short_id(one.name)} of {one.display_name} is revoked.")
 
 
 def _state(message: access_pb2.Token) -> str:

@@ -13,15 +13,15 @@ from farm.errors import FarmError
 @click.command(epilog="Example: farm top --address studio.local:7433")
 @farm_options
 def top(farm: FarmAddress) -> None:
-    """Watch machines and jobs on one screen, and steer them, also over ssh.
+    """Watch and control machines and jobs on one screen, also over ssh.
 
     Shows what each machine does and how fast, how far live jobs have come and when they are expected to end, why the
     selected one runs where it runs, and what each class of chips renders. Keys pause, resume and cancel jobs and drain
-    workers; "?" lists them all. It waits for a farm that is restarted, and leaving it leaves the farm as it is.
+    workers; "?" lists them all. It waits while the farm is restarted, and quitting it does not affect the farm.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError(
-            "farm top draws on a terminal, and this is none. For programs and files there are farm jobs --json, "
+            "farm top needs a terminal, and this is none. For programs and files, use farm jobs --json, "
             "farm workers --json and farm explain JOB --json."
         )
     if failure := asyncio.run(_watch(farm)):

@@ -12,12 +12,11 @@ from farm.webhooks.signing import Secret
 
 @click.group(epilog="Example: farm webhooks secret")
 def webhooks() -> None:
-    """Have a URL told when a job has ended: farm submit --webhook URL.
+    """Notify a URL when a job ends: farm submit --webhook URL.
 
-    It gets a POST with the job as JSON, signed as standardwebhooks.com says: check it with a library from there and
-    the farm's secret. The farm tries again for three days, also over its restarts, until the answer is a success (2xx)
-    or 410. Addresses of private networks and of the farm's own machine need --private-webhooks where the farm is
-    started.
+    It gets a POST with the job as JSON, signed as specified by standardwebhooks.com: check it with a library from there
+    and the farm's secret. The farm tries again for three days, even over restarts, until the answer is a success (2xx)
+    or 410. For addresses of private networks and of the farm's own machine, start the farm with --private-webhooks.
     """
 
 
@@ -25,10 +24,10 @@ def webhooks() -> None:
 @state_option
 @json_option
 def secret(state: Path, as_json: bool) -> None:
-    """Print the secret that this farm signs with; made the first time.
+    """Print the secret that this farm signs with, and create it if there is none.
 
-    Run it on the farm's machine, as the user that runs the farm. Who has the secret can also forge, so give it to
-    receivers only.
+    Run it on the farm's machine, as the user that runs the farm. Whoever has the secret can forge messages, so give it
+    to receivers only.
     """
     found = Secret.open(state.absolute() / FOLDER)
     if as_json:

@@ -47,8 +47,8 @@ folder_option = click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=default_folder,
-    help="What the worker keeps: its membership, and finished images that are not delivered yet.  [default: in your "
-    "user's data folder]",
+    help="What the worker keeps: its membership, and finished images not yet delivered.  [default: in your user's "
+    "data folder]",
 )
 
 
@@ -62,11 +62,11 @@ Example:
 @folder_option
 @json_option
 def join(invitation: str, name: str, folder: Path, as_json: bool) -> None:
-    """Join a farm with INVITATION, the line that `farm workers invite` prints.
+    """Join a farm with INVITATION, from the line that `farm workers invite` prints.
 
-    Recognizes the farm by the fingerprint in the line, makes a key that never leaves this machine, and has it
-    certified. Versions of the farm, Ray and Python must be the coordinator's; if they are not, says what to install.
-    Joining the same farm again, with a new invitation, replaces what was given before.
+    Verifies the farm by the fingerprint in the line, makes a key that never leaves this machine, and has it certified.
+    Versions of the farm, Ray and Python must be the coordinator's; if they are not, says what to install. Joining the
+    same farm again, with a new line, replaces the earlier membership.
     """
     from farm.cli.invitation import read_invitation
     from farm.cli.joining import join_farm
@@ -79,7 +79,7 @@ def join(invitation: str, name: str, folder: Path, as_json: bool) -> None:
     out = console()
     out.print(f'This machine is now the worker "{name}" of the farm at {membership.farm_address}. To have it render:')
     out.print(f"  farm worker run{option}        in this terminal, until Ctrl-C")
-    out.print(f"  farm worker install{option}    always: started with the machine, and again if it ends")
+    out.print(f"  farm worker install{option}    as a service that always runs")
 
 
 @worker.command(
@@ -94,7 +94,7 @@ Examples:
     envvar="FARM_RAY_ADDRESS",
     show_envvar=True,
     metavar="HOST:PORT",
-    help="Where Ray's head listens on this machine, to try a farm out without joining it.",
+    help="Where Ray's head listens on this machine, to try out a farm without joining it.",
 )
 @click.option("--name", help="This worker's name, with --ray-address.  [default: the host's name]")
 @folder_option
@@ -109,10 +109,10 @@ Examples:
     default="",
     envvar="FARM_METRICS_LISTEN",
     metavar="HOST:PORT",
-    help="Where to serve /metrics for Prometheus; beyond this machine with TLS and the farm's scrape token.  [default: "
+    help="Where to serve /metrics for Prometheus; beyond loopback with TLS and the farm's scrape token.  [default: "
     f"0.0.0.0:{METRICS_PORT} in a farm with TLS, else a free port of 127.0.0.1]",
 )
-@click.option("--stay-awake", is_flag=True, help="Keep a Mac from sleeping meanwhile, while it has mains power.")
+@click.option("--stay-awake", is_flag=True, help="Keep this Mac from sleeping while it runs on mains power.")
 @click.option(
     "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as it does when the parent process dies."
 )
@@ -130,15 +130,15 @@ def run(
 ) -> None:
     """Render for the farm that this machine has joined, in the foreground, until Ctrl-C.
 
-    Keeps the models loaded and finished images safe whatever happens to the coordinator or to Ray, and comes back to
-    the coordinator by itself. Logs go to standard error.
+    Keeps the models loaded and finished images safe whatever happens to the coordinator or to Ray, and reconnects by
+    itself. Logs go to standard error.
     """
     log_to_stderr(logging.INFO)
     if ray_address is not None:
         security = RaySecurity(ray_token(state / "access"))
         settings = WorkerSettings(name or socket.gethostname(), folder, ray_address, security)
     elif name is not None:
-        raise click.UsageError("A worker's name is the one that it joined under; join again to change it.")
+        raise click.UsageError("A worker has the name that it joined with; join again to change it.")
     else:
         settings = _member(folder)
     settings = replace(settings, metrics_listen=metrics_listen)
@@ -182,10 +182,10 @@ Examples:
 @worker_labels_option
 @click.option("--dry-run", is_flag=True, help="Print what would be written and run, and do nothing.")
 def install(folder: Path, labels: dict[str, str], dry_run: bool) -> None:
-    """Have the system run this worker always: launchd on macOS, systemd on Linux.
+    """Install this worker as a system service that always runs: launchd on macOS, systemd on Linux.
 
-    It is started with the machine (on macOS: when you log in) and again whenever it ends. `farm worker uninstall` takes
-    it back.
+    It is started with the machine (on macOS: when you log in) and again whenever it ends. `farm worker uninstall`
+    undoes this.
     """
     from farm.cli import service
 
@@ -199,8 +199,8 @@ def install(folder: Path, labels: dict[str, str], dry_run: bool) -> None:
         return
     service.install(made)
     out = console()
-    out.print(f"The worker runs now, and again after each start of this machine ({made.path}).")
-    out.print(f"What it logs: {made.log}")
+    out.print(f"The worker is running, and will be started with this machine ({made.path}).")
+    out.print(f"Its log: {made.log}")
     if made.hint:
         out.print(made.hint)
 
@@ -208,11 +208,11 @@ def install(folder: Path, labels: dict[str, str], dry_run: bool) -> None:
 @worker.command(epilog="Example: farm worker uninstall")
 @folder_option
 def uninstall(folder: Path) -> None:
-    """Take back what `farm worker install` did; the machine stays a member of its farm."""
+    """Undo `farm worker install`; the machine stays a member of its farm."""
     from farm.cli import service
 
     if service.uninstall(service.worker_service(folder.absolute())):
-        click.echo("The worker is stopped, and is not started by the system any more.")
+        click.echo("The worker is stopped, and the system will not start it again.")
     else:
         click.echo(f"No service is installed for the worker in {folder}.")
 
@@ -221,9 +221,9 @@ def uninstall(folder: Path) -> None:
 @folder_option
 @click.option("--now", is_flag=True, help="Give back what is being rendered instead of finishing it.")
 def leave(folder: Path, now: bool) -> None:
-    """Leave the farm: finish, stop the worker, give back its rights, and forget what it was given.
+    """Leave the farm: finish current work, stop the worker, revoke its credentials and delete them here.
 
-    If the farm cannot be reached, leaves all the same, and says what its owner has to do.
+    If the farm cannot be reached, leaves anyway, and says what the farm's owner has to do.
     """
     from farm.cli.leaving import leave_farm
 

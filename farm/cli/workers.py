@@ -1,11 +1,10 @@
 """Commands for the machines that render."""
 
-import dataclasses
 import time
 
 import click
 
-from farm.cli.options import FarmAddress, farm_options, json_option
+from farm.cli.options import FarmAddress, check_inherited, farm_options, json_option
 from farm.cli.output import console, local_time, print_json, print_table, short_id
 from farm.cli.progress import describe_rate
 from farm.cli.token import Lifetime
@@ -25,7 +24,7 @@ Examples:
 def workers(context: click.Context, /, farm: FarmAddress, as_json: bool) -> None:
     """List the machines that render."""
     if context.invoked_subcommand is not None:
-        context.default_map = {context.invoked_subcommand: dataclasses.asdict(farm)}
+        check_inherited(context)
         return
     with farm.connect() as client:
         listed = list(client.workers())
@@ -54,14 +53,16 @@ def workers(context: click.Context, /, farm: FarmAddress, as_json: bool) -> None
 
 
 @workers.command(epilog="Example: farm workers invite --expires 2d --name 'for the studio'")
-@click.option("--expires", type=Lifetime(), default="1h", show_default=True, help="How long it counts: 90m, 12h, 2d.")
-@click.option("--name", default="invite", show_default=True, help="For whom it is, for the list of tokens.")
+@click.option(
+    "--expires", type=Lifetime(), default="1h", show_default=True, help="How long the invite is valid: 90m, 12h, 2d."
+)
+@click.option("--name", default="invite", show_default=True, help="Label for this invite in `farm token list`.")
 @farm_options
 @json_option
 def invite(expires: int, name: str, farm: FarmAddress, as_json: bool) -> None:
-    """Print the line by which one machine joins the farm.
+    """Make an invite, and print the line with which one machine joins the farm.
 
-    It counts once. Paste it on the machine that is to join; whoever has it can join in that machine's place.
+    It is valid once. Paste the line on the machine that is to join; whoever has it can join in that machine's place.
     """
     from farm.cli.invitation import Invitation
 
@@ -77,5 +78,5 @@ def invite(expires: int, name: str, farm: FarmAddress, as_json: bool) -> None:
         return
     click.echo(line)
     console(error=True).print(
-        f"\nPaste this on the machine that is to join. It counts once, until {local_time(made.token.expire_time)}."
+        f"\nPaste this on the machine that is to join. It is valid once, until {local_time(made.token.expire_time)}."
     )

@@ -36,8 +36,8 @@ from farm.client.shared import (
     list_jobs_request,
     outgoing,
     prewarm_request,
+    resume_worker_request,
     revoke_token_request,
-    undrain_request,
 )
 from farm.connection import AsyncConnection
 from farm.domain import ImageSpec, ImageState, JobState, Pin
@@ -145,9 +145,9 @@ class AsyncClient:
         """Lets a worker take nothing new, as `Client.drain` does."""
         return await self._connection.call(self._connection.workers.DrainWorker, drain_request(worker, now=now))
 
-    async def undrain(self, worker: str) -> worker_pb2.Worker:
-        """Lets a drained worker take work again, as `Client.undrain` does."""
-        return await self._connection.call(self._connection.workers.ResumeWorker, undrain_request(worker))
+    async def resume_worker(self, worker: str) -> worker_pb2.Worker:
+        """Lets a drained worker take work again, as `Client.resume_worker` does."""
+        return await self._connection.call(self._connection.workers.ResumeWorker, resume_worker_request(worker))
 
     async def models(self) -> AsyncGenerator[model_pb2.Model, None]:
         """Models, by name."""
@@ -182,7 +182,7 @@ class AsyncClient:
         return await self._connection.call(self._connection.access.CreateInvite, request)
 
     async def tokens(self) -> AsyncGenerator[access_pb2.Token]:
-        """Tokens by name, also those that count no more."""
+        """Tokens by name, also those that are no longer valid."""
         request = access_service_pb2.ListTokensRequest(page_size=PAGE_SIZE)
         async for page in self._connection.pages(self._connection.access.ListTokens, request):
             for token in page.tokens:

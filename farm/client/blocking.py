@@ -30,8 +30,8 @@ from farm.client.shared import (
     list_jobs_request,
     outgoing,
     prewarm_request,
+    resume_worker_request,
     revoke_token_request,
-    undrain_request,
 )
 from farm.connection import Connection
 from farm.domain import ImageSpec, ImageState, JobState, Pin
@@ -162,9 +162,9 @@ class Client:
         """
         return self._connection.call(self._connection.workers.DrainWorker, drain_request(worker, now=now))
 
-    def undrain(self, worker: str) -> worker_pb2.Worker:
+    def resume_worker(self, worker: str) -> worker_pb2.Worker:
         """Lets a drained worker take work again. Raises `WorkerNotFoundError` if it has never joined."""
-        return self._connection.call(self._connection.workers.ResumeWorker, undrain_request(worker))
+        return self._connection.call(self._connection.workers.ResumeWorker, resume_worker_request(worker))
 
     def models(self) -> Iterator[model_pb2.Model]:
         """Models, by name."""
@@ -208,7 +208,7 @@ class Client:
         return self._connection.call(self._connection.access.CreateInvite, request)
 
     def tokens(self) -> Iterator[access_pb2.Token]:
-        """Tokens by name, also those that count no more."""
+        """Tokens by name, also those that are no longer valid."""
         request = access_service_pb2.ListTokensRequest(page_size=PAGE_SIZE)
         for page in self._connection.pages(self._connection.access.ListTokens, request):
             yield from page.tokens

@@ -111,8 +111,8 @@ def drain_request(worker: str, *, now: bool) -> worker_service_pb2.DrainWorkerRe
     return worker_service_pb2.DrainWorkerRequest(name=_named("workers", worker), now=now)
 
 
-def undrain_request(worker: str) -> worker_service_pb2.ResumeWorkerRequest:
-    """Asks for a worker to be drained no longer; its name with or without "workers/"."""
+def resume_worker_request(worker: str) -> worker_service_pb2.ResumeWorkerRequest:
+    """Asks for a drained worker to take work again; its name with or without "workers/"."""
     return worker_service_pb2.ResumeWorkerRequest(name=_named("workers", worker))
 
 

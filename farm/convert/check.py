@@ -51,7 +51,7 @@ def verify(component: Component, package: Path, tolerance: float | None = None) 
     found, most = difference(component, package), TOLERANCE if tolerance is None else tolerance
     if not found <= most:
         raise ConversionError(
-            f"{package} differs from the checkpoint by {found:.2g} where at most {most} is let pass, so it would "
+            f"{package} differs from the checkpoint by {found:.2g} where at most {most} is allowed, so it would "
             "make other images; this is a fault of the conversion, please report it with the checkpoint's name",
             package=str(package),
         )

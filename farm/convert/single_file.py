@@ -39,7 +39,7 @@ def load_file(file: Path, like: Path | None, *, refiner: Path | None = None, vae
     import diffusers
 
     if file.suffix.lower() not in ENDINGS:
-        raise ConversionError(f"{file} is no checkpoint by its name; use one that ends in {' or '.join(ENDINGS)}")
+        raise ConversionError(f"{file} is not named like a checkpoint; use a file that ends in {' or '.join(ENDINGS)}")
     if like is None:
         raise ConversionError(
             f"{file} holds weights only. Say with --like which architecture and tokenizer they are for: a diffusers "

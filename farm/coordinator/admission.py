@@ -100,7 +100,7 @@ def _picture_violations(spec: ImageSpec, model: Model) -> Iterator[tuple[str, st
     if len(spec.init_image) > MAX_INIT_IMAGE_BYTES:
         yield "init_image", f"has {len(spec.init_image)} bytes; at most {MAX_INIT_IMAGE_BYTES} are taken"
     elif not spec.init_image.startswith(tuple(INIT_IMAGE_SIGNATURES)):
-        yield "init_image", f"is no {' or '.join(INIT_IMAGE_SIGNATURES.values())} file"
+        yield "init_image", f"is not a {' or '.join(INIT_IMAGE_SIGNATURES.values())} file"
     if not all("vae_encoder" in variant.components for variant in model.variants):
         yield "init_image", f"cannot be used: {model.name} has no vae_encoder to read it with"
 
@@ -160,7 +160,7 @@ def _webhook_problem(url: str) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        return f"is no URL ({error})"
+        return f"is not a URL ({error})"
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         return f'is "{url[:50]}"; it must begin with https://HOST or http://HOST'
     if parts.username is not None or parts.password is not None:

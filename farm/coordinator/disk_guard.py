@@ -53,7 +53,7 @@ class DiskGuard:
             return None
         return (
             f"The disk of the farm's images is nearly full: {free >> 20} MB are free, and {reserve >> 20} MB are kept. "
-            "Make room, for example by deleting jobs that have been pulled; then it goes on by itself."
+            "Make room, for example by deleting jobs that have been pulled; then it resumes by itself."
         )
 
     def has_room_again(self) -> bool:

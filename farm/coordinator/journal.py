@@ -38,7 +38,7 @@ class Journal:
         except sqlite3.DatabaseError as error:
             raise JournalError(
                 f"The journal {path} cannot be opened: {error}. If the disk is fine, the file is not a journal or is "
-                "damaged: put it aside and restore a copy, or start with another state folder.",
+                "damaged: move it away and restore a copy, or start with another state folder.",
                 path=str(path),
             ) from error
 

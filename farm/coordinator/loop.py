@@ -164,7 +164,7 @@ class Loop:
         except Exception as error:
             raise JournalError(
                 f"The journal could not be written: {error}. The coordinator stops; nothing that it confirmed is lost. "
-                "Make room or mend the disk and start it again."
+                "Make room or repair the disk, and start it again."
             ) from error
 
     async def _append(self, durable: list[Sequenced]) -> None:

@@ -29,8 +29,8 @@ def read_init_image(data: bytes, width: int, height: int) -> NDArray[np.float32]
             picture = opened.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageFailedError(
-            f"init_image cannot be decoded ({error}): the file is damaged or is no PNG or JPEG. Save it again and"
-            " submit the image anew."
+            f"init_image cannot be decoded ({error}): the file is damaged, or neither PNG nor JPEG. Save it again and"
+            " submit the image again."
         ) from error
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)

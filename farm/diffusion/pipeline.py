@@ -225,7 +225,7 @@ class Pipeline:
         if image.shape != (3, self._variant.height, self._variant.width):
             raise ImageFailedError(
                 f"The decoder of {self._variant.model} gave an image of shape {image.shape}, not the"
-                f" {self._variant.width}x{self._variant.height} that its model declares. Mend the model's manifest."
+                f" {self._variant.width}x{self._variant.height} that its model declares. Correct the model's manifest."
             )
         return np.rint((image.clip(-1, 1) + 1) * np.float32(127.5)).astype(np.uint8).transpose(1, 2, 0)
 

@@ -353,7 +353,7 @@ class FarmState:
             return self.workers[worker_id]
         except KeyError:
             raise WorkerNotFoundError(
-                f'No worker "{worker_id}". `farm workers` lists those that there are.', worker=worker_id
+                f'No worker "{worker_id}". `farm workers` lists the existing ones.', worker=worker_id
             ) from None
 
     def attempt(self, key: AttemptKey) -> Attempt:

@@ -155,5 +155,5 @@ def parse(text: str, form: type[T], name: str) -> T:
         return msgspec.convert(read, form)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ScenarioError(
-            f"{name} is no {form.__name__.lower()}: {error}. See examples/fleets/ for samples."
+            f"{name} is not a {form.__name__.lower()}: {error}. See examples/fleets/ for samples."
         ) from error

@@ -95,7 +95,5 @@ async def unexpected_error(request: Request, error: Exception) -> Response:
     log.error("web.unexpected_error log_id=%s path=%s", log_id, request.url.path, exc_info=error)
     return await farm_error(
         request,
-        FarmError(
-            f"The farm met an error that it did not expect. Its log says more under the id {log_id}; please report it."
-        ),
+        FarmError(f"The farm met an unexpected error. Its log says more under the id {log_id}; please report it."),
     )

@@ -106,7 +106,7 @@ async def body_of(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, An
     try:
         return msgspec.json.decode(bytes(content) or b"{}", type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise codec.invalid("body", f"is no JSON object ({error})") from None
+        raise codec.invalid("body", f"is not a JSON object ({error})") from None
 
 
 def converted(body: dict[str, Any], kind: type[T]) -> T:
@@ -119,14 +119,14 @@ def converted(body: dict[str, Any], kind: type[T]) -> T:
         return msgspec.convert(body, kind)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
-        raise codec.invalid(path.rstrip("`") or "body", f"is not as it should be: {message}") from None
+        raise codec.invalid(path.rstrip("`") or "body", f"is wrong: {message}") from None
 
 
 def _parsed(plain: Any, message: Any) -> Any:
     try:
         return json_format.ParseDict(plain, message)
     except (json_format.ParseError, TypeError, AttributeError) as error:
-        raise codec.invalid("body", f"is no {message.DESCRIPTOR.name} ({error})") from None
+        raise codec.invalid("body", f"is not a {message.DESCRIPTOR.name} ({error})") from None
 
 
 def _servicer(site: Site, service: str) -> Any:

@@ -34,7 +34,7 @@ async def log_in(request: Request) -> Response:
     site = site_of(request)
     token = site.access.tokens.verify(str((await body_of(request)).get("token", "")).strip())
     if token.role is Role.JOIN:
-        raise PermissionDeniedError("This is an invite, which lets a Mac join and nobody look. Log in with a token.")
+        raise PermissionDeniedError("This is an invite, which is for joining as a worker only. Log in with a token.")
     answer = json_answer(_described(token))
     answer.set_cookie(
         site.sessions.cookie_name,

@@ -82,7 +82,7 @@ class Sessions:
         """
         right = hmac.compare_digest(signature.encode(), self._signature(f"{path}?{expiry}").encode())
         if not right or self._now() >= int(expiry):
-            raise UnauthenticatedError("This link has expired or is none of the farm's. `farm pull` fetches the image.")
+            raise UnauthenticatedError("This link has expired, or is not this farm's. `farm pull` fetches the image.")
 
     def _signature(self, claim: str) -> str:
         return hmac.new(self._key, claim.encode(), hashlib.sha256).hexdigest()

@@ -76,7 +76,7 @@ def caller_of(request: Request) -> Token:
             return site.access.tokens.verify(_password(credentials))
     cookie = request.cookies.get(site.sessions.cookie_name)
     if cookie is None:
-        raise UnauthenticatedError("The farm answers nobody without a token. `farm token create` makes one.")
+        raise UnauthenticatedError("Every request needs a token. `farm token create` makes one.")
     if request.method not in _SAFE_METHODS and PAGE_HEADER not in request.headers:
         raise PermissionDeniedError(
             f"A request that changes something needs the header {PAGE_HEADER} beside a cookie, so that no other site "

@@ -24,7 +24,7 @@ def refusal(address: Address, *, allow_private: bool) -> str:
     """
     address = _meant(address)
     if address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA:
-        return f"{address} is an address that no webhook goes to"
+        return f"{address} is an address that webhooks are never sent to"
     if not address.is_global and not allow_private:
         return f"{address} is of a private network; start the farm with --private-webhooks if it may go there"
     return ""

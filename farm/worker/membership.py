@@ -92,12 +92,12 @@ class MembershipFolder:
         except FileNotFoundError:
             raise MembershipError(
                 "This machine has not joined a farm. Run `farm workers invite` on the coordinator and paste the line "
-                "that it prints here; or give --ray-address to try a farm out on this machine."
+                "that it prints here; or give --ray-address to try out a farm on this machine."
             ) from None
         except (OSError, msgspec.MsgspecError) as error:
             raise MembershipError(
                 f"What this machine knows of its farm, in {self.path}, cannot be read ({error}). Leave with "
-                "`farm worker leave`, and join again with a new line of `farm workers invite`."
+                "`farm worker leave`, and join again with a new line from `farm workers invite`."
             ) from error
 
     def load_secrets(self) -> Secrets:
@@ -116,8 +116,8 @@ class MembershipFolder:
             )
         except OSError as error:
             raise MembershipError(
-                f"What proves this machine to its farm, in {self.path}, cannot be read ({error}). Join again with a "
-                "new line of `farm workers invite`."
+                f"This machine's credentials in {self.path} cannot be read ({error}). Join again with a new line from "
+                "`farm workers invite`."
             ) from error
 
     def save(self, membership: Membership, secrets: Secrets) -> None:
@@ -149,8 +149,8 @@ class MembershipFolder:
             self._draft.rename(self.path)
         except OSError as error:
             raise MembershipError(
-                f"What this machine was given cannot be kept in {self.path} ({error.strerror}). Mend the folder's "
-                "rights or make room, and join again with a new line of `farm workers invite`."
+                f"This machine's credentials cannot be stored in {self.path} ({error.strerror}). Correct the folder's "
+                "permissions or make room, and join again with a new line from `farm workers invite`."
             ) from error
         shutil.rmtree(self._old, ignore_errors=True)
 

@@ -65,7 +65,7 @@ def serve_metrics(
     if not is_local and access is None:
         raise AddressError(
             f"Metrics at {address} would be open to other machines, and this worker has no certificate to serve them "
-            "with. Join a farm with the line of `farm workers invite`, or use --metrics-listen 127.0.0.1:0.",
+            "with. Join a farm with the line from `farm workers invite`, or use --metrics-listen 127.0.0.1:0.",
             address=address,
         )
     app = meters.wsgi_app()

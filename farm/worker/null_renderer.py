@@ -56,7 +56,7 @@ _CHUNK_BYTES = 12
 class Misbehaviour(enum.Enum):
     """What a renderer must never do, and the coordinator must survive."""
 
-    GARBAGE = "delivers bytes that are no PNG"
+    GARBAGE = "delivers bytes that are not a PNG"
     REPEAT = "delivers each image twice"
     SILENCE = "takes assignments and says nothing"
 

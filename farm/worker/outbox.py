@@ -79,7 +79,7 @@ class Outbox:
         number = self._last_number = max(self._last_number + 1, time.time_ns())
         content = encode(Told(report, number))
         if isinstance(report, ImageReport) and self._size() + len(content) > self._limit_bytes:
-            raise OutboxFullError(f"the outbox holds {self._limit_bytes >> 20} MiB of images that nobody takes")
+            raise OutboxFullError(f"the outbox holds {self._limit_bytes >> 20} MiB of images that are not delivered")
         kept = None
         try:
             self._write(number, content)

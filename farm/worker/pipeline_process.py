@@ -148,7 +148,7 @@ class PipelineProcess:
         return bool(self._calibrate.trials) and time.monotonic() < self._first_until
 
     def _run_first_trials(self) -> None:
-        self._host.tell(DeviceReport("finds out on which compute unit it is the faster, before it renders"))
+        self._host.tell(DeviceReport("measures which compute unit is faster before it renders"))
         while self._is_trial_first:
             self._try(self._calibrate.trials[0])
         self._host.tell(DeviceReport())
@@ -308,7 +308,9 @@ def _why_not(lock: DeviceLock) -> str:
     except FileNotFoundError:
         return f"the folder {lock.path.parent} of the device's lock is not there; make it, or set FARM_LOCKS to another"
     except OSError as error:
-        return f"the device's lock {lock.path} cannot be used ({error.strerror}); remove the file and it is made anew"
+        return (
+            f"the device's lock {lock.path} cannot be used ({error.strerror}); delete the file to have a new one made"
+        )
     holder = lock.holder()
     if holder is None:
         return "another farm uses this device"

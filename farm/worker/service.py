@@ -167,6 +167,6 @@ def _outbox(folder: Path) -> Outbox:
         return Outbox(folder)
     except OSError as error:
         raise WorkerFolderError(
-            f"The outbox in {folder} cannot be read ({error.strerror}). Mend the folder's rights, or name another with "
-            "--folder; images in it that nobody took are rendered again."
+            f"The outbox in {folder} cannot be read ({error.strerror}). Correct its permissions, or name another "
+            "with --folder; images that were not delivered are rendered again."
         ) from error

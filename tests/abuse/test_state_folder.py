@@ -18,7 +18,7 @@ from tests.abuse.processes import CoordinatorProcess, coordinator, farm
 from tests.disks import filled, small_disk
 from tests.waiting import eventually
 
-WAITS_FOR_ROOM = re.compile(r"(?i)it goes on by itself")
+WAITS_FOR_ROOM = re.compile(r"(?i)it resumes by itself")
 """In each reason of a pause for lack of room: the guard's, and that of an image that met the full disk before it."""
 
 
@@ -105,7 +105,7 @@ def test_on_a_full_disk_jobs_pause_with_the_reason_and_go_on_by_themselves_when_
         with filled(disk, leaving=1 << 20), Client(process.address) as client:
             assert eventually(lambda: job.refresh().state is JobState.PAUSED)
             assert WAITS_FOR_ROOM.search(job.message.reason)
-            with pytest.raises(DiskFullError, match=r"1 MB are kept.*it goes on by itself"):
+            with pytest.raises(DiskFullError, match=r"1 MB are kept.*it resumes by itself"):
                 client.submit("a red circle")
         assert job.message.succeeded_count < 100
 

@@ -247,7 +247,7 @@ def test_a_worker_renews_its_certificate_with_its_own_token_and_no_other(callers
     assert renewed.worker_token == ""
     with pytest.raises(PermissionDeniedError):
         enroll(callers, worker="workers/another", worker_token=given.worker_token)
-    with pytest.raises(PermissionDeniedError, match="is no invite"):
+    with pytest.raises(PermissionDeniedError, match="is not an invite"):
         enroll(callers, worker="workers/another", join_token=callers.secrets["submit"])
     with pytest.raises(UnauthenticatedError):
         enroll(callers, worker="workers/another")

@@ -47,7 +47,7 @@ def test_what_other_machines_could_reach_needs_tls(address: str) -> None:
     ],
 )
 def test_what_is_no_address_is_refused_with_an_example(address: str) -> None:
-    with pytest.raises(AddressError, match=r"is no address to listen on.*127\.0\.0\.1:7433"):
+    with pytest.raises(AddressError, match=r"is not an address to listen on.*127\.0\.0\.1:7433"):
         listens_locally(address)
 
 
@@ -75,5 +75,5 @@ def test_a_farm_may_be_called_wherever_it_is(address: str) -> None:
     ],
 )
 def test_what_no_farm_can_be_called_at_is_refused_with_an_example(address: str) -> None:
-    with pytest.raises(AddressError, match=r"is no address of a farm.*127\.0\.0\.1:7433"):
+    with pytest.raises(AddressError, match=r"is not an address of a farm.*127\.0\.0\.1:7433"):
         check_written(address)

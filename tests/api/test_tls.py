@@ -97,7 +97,7 @@ def test_a_farm_with_another_authority_is_not_spoken_to(farm: RunningFarm, elsew
 
 @pytest.mark.parametrize(
     ("ca", "says"),
-    [("sha256:12", "no fingerprint"), ("/no/such/file", "is not there"), (__file__, "holds no certificate")],
+    [("sha256:12", "not a fingerprint"), ("/no/such/file", "is not there"), (__file__, "holds no certificate")],
 )
 def test_a_ca_that_is_none_is_told(elsewhere: str, ca: str, says: str) -> None:
     with pytest.raises(UntrustedServerError, match=says):

@@ -193,7 +193,7 @@ def test_a_picture_to_start_from_is_read_from_the_batch_file_s_folder_on(tmp_pat
     ("content", "complaint"),
     [
         (None, "cannot be read"),
-        (b"GIF89a", "is no PNG or JPEG file"),
+        (b"GIF89a", "is not a PNG or JPEG file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(MAX_INIT_IMAGE_BYTES), "make it smaller"),
     ],
 )

@@ -25,9 +25,9 @@ def test_an_axis_is_read_from_a_field_and_its_values(text: str, axis: Axis) -> N
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("colour=red,blue", '"colour" is no field that varies; there are prompt, negative_prompt'),
-        ("steps=5,many", '"many" is no value of steps'),
-        ("guidance_scale=nan", '"nan" is no value of guidance_scale'),
+        ("colour=red,blue", '"colour" is not a field that can vary; there are prompt, negative_prompt'),
+        ("steps=5,many", '"many" is not a value of steps'),
+        ("guidance_scale=nan", '"nan" is not a value of guidance_scale'),
         ("steps=", "write steps=VALUE,VALUE"),
         ("steps", "write steps=VALUE,VALUE"),
         ("sampler=euler,,ddim", "write sampler=VALUE,VALUE"),

@@ -26,7 +26,7 @@ def test_ray_may_not_listen_beyond_loopback_without_certificates() -> None:
     "address", ["", "nonsense", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "mac.local:7434", "0.0.0.0:7434"]
 )
 def test_what_is_no_address_of_ray_is_told(address: str) -> None:
-    with pytest.raises(AddressError, match="no address of Ray's head"):
+    with pytest.raises(AddressError, match="not an address for Ray's head"):
         check_address(address, WITH_TLS)
 
 

@@ -86,7 +86,7 @@ def test_a_file_that_arrives_damaged_is_thrown_away(hub: Hub, machine: dict[str,
     hub.damages = WEIGHTS
     ended = farm(machine, "models", "pull", REPOSITORY, "--variant", "original")
     assert ended.returncode == 1
-    assert "came damaged" in ended.stderr
+    assert "arrived damaged" in ended.stderr
     weights = (tmp_path / "models").rglob("weight.bin")
     assert not [file for file in weights if file.as_posix().endswith(WEIGHTS)]
 

@@ -31,7 +31,7 @@ def test_the_line_is_short_and_can_be_pasted_with_quotes_and_spaces_around_it() 
         (LINE.replace("farm://", "https://"), "does not begin with farm://"),
         (LINE.partition("&")[0], "put the whole line between quotes"),
         (LINE.partition("?")[0], "has no token="),
-        (LINE[:-1], "a part of the line may be missing"),
+        (LINE[:-1], "part of the line may be missing"),
     ],
 )
 def test_what_is_no_invitation_says_what_is_wrong_with_it(line: str, says: str) -> None:

@@ -46,6 +46,13 @@ def test_without_a_farm_the_disk_is_listed(run: Run, store: Path) -> None:
     assert "No farm" not in run("models", "list", "--local")[2]
 
 
+def test_what_the_group_is_given_holds_for_its_command_which_refuses_what_it_has_no_use_for(run: Run) -> None:
+    assert NOBODY in run("models", "--address", NOBODY, "list")[2]  # though FARM_ADDRESS names another
+    assert json.loads(run("models", "--local", "--json", "list")[1])[0]["name"] == "models/shapes"
+    code, _, error = run("models", "--address", NOBODY, "remove", "shapes")
+    assert (code, "farm models remove has no --address" in error) == (2, True)
+
+
 def test_a_model_is_added_verified_and_removed(run: Run, store: Path, tmp_path: Path) -> None:
     arrived = copy_of_shapes(tmp_path / "downloads", "Forms")
 
@@ -88,4 +95,4 @@ def test_what_cannot_be_added_is_told_in_a_sentence(run: Run, tmp_path: Path) ->
 @pytest.mark.parametrize("repository", ["foo", "https://huggingface.co/apple/foo", "a/b/c", ""])
 def test_what_is_no_name_of_a_repository_is_told_before_the_hub_is_asked(run: Run, repository: str) -> None:
     code, _, error = run("models", "pull", repository)
-    assert (code, "is no repository of the hub: give OWNER/NAME" in error) == (2, True)
+    assert (code, "is not a repository name: give OWNER/NAME" in error) == (2, True)

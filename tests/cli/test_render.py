@@ -46,7 +46,7 @@ def forged(rendered: Path) -> Forge:
 
 def test_an_image_comes_out_the_same_again(run: Run, rendered: Path, tmp_path: Path) -> None:
     code, out, _ = run("render", "--from", rendered, "--out", tmp_path / "again.png")
-    assert (code, out) == (0, "The pixels agree, every one.\n")
+    assert (code, out) == (0, "All pixels agree.\n")
     again = read_provenance((tmp_path / "again.png").read_bytes())
     assert again == read_provenance(rendered.read_bytes())
     assert (again.spec.prompt, again.spec.seed, again.spec.negative_prompt) == ("a red circle", 78, "blue")
@@ -120,11 +120,11 @@ def test_an_image_that_started_from_a_picture_is_made_again_with_that_picture(
     file = drawn(sketch.read_bytes())
 
     code, _, err = run("render", "--from", file)
-    assert (code, "no image of this farm is that picture. Give it with --init-image" in err) == (1, True)
+    assert (code, "no image of this farm has it. Give the picture with --init-image" in err) == (1, True)
     code, _, err = run("render", "--from", file, "--init-image", other)
     assert (code, "is not the picture that" in err) == (1, True)
     code, out, _ = run("render", "--from", file, "--init-image", sketch, "--out", tmp_path / "again.png")
-    assert (code, out) == (0, "The pixels agree, every one.\n")
+    assert (code, out) == (0, "All pixels agree.\n")
     assert read_provenance((tmp_path / "again.png").read_bytes()) == read_provenance(file.read_bytes())
 
 
@@ -132,7 +132,7 @@ def test_a_picture_that_the_farm_rendered_is_fetched_from_it(
     run: Run, rendered: Path, drawn: Callable[[bytes], Path]
 ) -> None:
     code, out, _ = run("render", "--from", drawn(rendered.read_bytes()))
-    assert (code, out) == (0, "The pixels agree, every one.\n")
+    assert (code, out) == (0, "All pixels agree.\n")
 
 
 def test_a_picture_for_an_image_that_started_from_none_is_refused(run: Run, rendered: Path) -> None:

@@ -81,7 +81,7 @@ def test_two_coordinators_cannot_share_a_state_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("address", "says"),
-    [("192.0.2.7:7433", "is no address of this machine"), ("nonsense", "no address to listen on")],
+    [("192.0.2.7:7433", "is not an address of this machine"), ("nonsense", "not an address to listen on")],
 )
 def test_an_address_that_cannot_be_is_told_in_a_paragraph(tmp_path: Path, address: str, says: str) -> None:
     process = start_farm("coordinator", "--address", address, "--state", tmp_path / "state", "--null-renderer")

@@ -191,7 +191,7 @@ def test_somebody_at_a_terminal_is_asked_before_many_images_are_made_of_few(
         ("b.csv", b'prompt,seed\n"a\nred",1\nb,-5\n', "line 4, column seed: is -5"),
         ("b.csv", b"prompt,steps\na,99999999999\n", "line 2, column steps: is 99999999999, which cannot be sent"),
         ("b.csv", b"prompt,color\na,b\n", 'line 1, column 2: the column "color" is not one of'),
-        ("b.csv", b"prompt,steps,steps\na,1,2\n", 'line 1, column 3: the column "steps" stands there twice'),
+        ("b.csv", b"prompt,steps,steps\na,1,2\n", 'line 1, column 3: the column "steps" occurs twice'),
         ("b.jsonl", b'{"prompt": "a", "guidance_scale": NaN}', "line 1, column guidance_scale: NaN is not a number"),
         ("b.jsonl", b'{"prompt": "a"}\n{"prompt": "a", "sampler": "x"}', 'line 2, column sampler: is "x"'),
         ("b.jsonl", b'{"prompt": "a"}\n{"steps": 3}', "line 2, column prompt: is missing"),
@@ -236,4 +236,4 @@ def test_a_file_that_is_no_picture_is_refused_before_anything_is_sent(tmp_path: 
     code, _, err = run("submit", "-p", "a star", "--init-image", tmp_path / "sketch.gif")
 
     assert (code, job_count(run)) == (1, before)
-    assert "is no PNG or JPEG file" in err
+    assert "is not a PNG or JPEG file" in err

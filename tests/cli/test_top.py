@@ -125,7 +125,7 @@ async def test_a_question_that_is_denied_changes_nothing(slow_farm: RunningFarm,
         assert next(client.workers()).state == worker_pb2.WORKER_STATE_ACTIVE
 
 
-async def test_a_worker_is_drained_once_its_user_says_yes_and_undrained(slow_farm: RunningFarm) -> None:
+async def test_a_worker_is_drained_once_its_user_says_yes_and_resumed(slow_farm: RunningFarm) -> None:
     async with screen_of(slow_farm.address) as pilot:
         await answer(pilot, "d", "y")
         await until(pilot, lambda: re.search(r"local +draining", shown(pilot)))
@@ -146,7 +146,7 @@ async def test_the_help_names_every_key_of_the_footer(slow_farm: RunningFarm) ->
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(pilot.app.screen, Help))
         lines = shown(pilot).splitlines()
-        for word in ("pause", "resume", "cancel", "drain", "undrain", "leave"):
+        for word in ("pause", "resume", "cancel", "drain", "quit"):
             assert any(word in line for line in lines), word
         await pilot.press("escape")
         await until(pilot, lambda: not isinstance(pilot.app.screen, Help))

@@ -22,9 +22,9 @@ COORDINATOR = ("coordinator", "--engine", "ray", "--state", "{}", "--listen", "1
     ("command", "address", "says"),
     [
         (WORKER, "192.0.2.254:7434", "whoever reaches Ray can run any code"),
-        (COORDINATOR, "192.0.2.254:7434", "no address of this machine"),
-        (WORKER, "nonsense", "no address of Ray's head"),
-        (COORDINATOR, "nonsense", "no address of Ray's head"),
+        (COORDINATOR, "192.0.2.254:7434", "not an address of this machine"),
+        (WORKER, "nonsense", "not an address for Ray's head"),
+        (COORDINATOR, "nonsense", "not an address for Ray's head"),
     ],
 )
 def test_an_address_of_ray_that_cannot_be_is_told_in_a_paragraph(

@@ -125,7 +125,7 @@ def test_what_can_be_no_name_of_a_job_is_refused_as_such(client: Client, name: A
 
 
 def test_what_can_be_no_address_is_refused_before_anything_is_called() -> None:
-    with pytest.raises(AddressError, match=r"http://localhost:7433.* is no address of a farm"):
+    with pytest.raises(AddressError, match=r"http://localhost:7433.* is not an address of a farm"):
         Client("http://localhost:7433")
 
 

@@ -88,7 +88,7 @@ def test_a_file_alone_does_not_say_what_it_is(tmp_path: Path) -> None:
 
     with pytest.raises(ConversionError, match="Say with --like"):
         load_file(file, None)
-    with pytest.raises(ConversionError, match="is no checkpoint by its name"):
+    with pytest.raises(ConversionError, match="is not named like a checkpoint"):
         load_file(tmp_path / "model.gguf", None)
 
 

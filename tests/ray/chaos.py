@@ -74,7 +74,7 @@ def drain_for_a_while(fleet: Fleet, name: str, *, now: bool) -> None:
     with Client(fleet.address) as client, suppress(WorkerNotFoundError):  # it is not back since the coordinator died
         client.drain(name, now=now)
         time.sleep(DOWN_SECONDS)
-        client.undrain(name)
+        client.resume_worker(name)
 
 
 def disk_filled(fleet: Fleet, _: str) -> None:

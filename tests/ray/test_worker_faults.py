@@ -87,7 +87,7 @@ def test_a_worker_that_is_drained_finishes_what_it_has_and_takes_nothing_new(
         assert eventually(lambda: not worker(client, "one").current_attempt, PATIENCE)
         batch.finish()
     finally:
-        assert client.undrain("one").state == worker_pb2.WORKER_STATE_ACTIVE
+        assert client.resume_worker("one").state == worker_pb2.WORKER_STATE_ACTIVE
     assert batch.lost_but_for() == []
 
 
@@ -98,7 +98,7 @@ def test_a_worker_that_is_drained_at_once_gives_back_what_it_has(fleet: Fleet, c
         assert eventually(lambda: not worker(client, "one").current_attempt, PATIENCE)
         batch.finish()
     finally:
-        client.undrain("one")
+        client.resume_worker("one")
     lost = client.job(batch.name).explain().lost_attempts
     told = ("workers/one", "its worker was drained at once")
     assert told in {(attempt.worker, attempt.reason) for attempt in lost}

@@ -159,7 +159,7 @@ def test_the_other_sample_files_are_what_they_say(name: str, form: type) -> None
     ("text", "message"),
     [
         ("[[mac]]\nchip = 3", "chip"),
-        ("[[mac", "is no fleet"),
+        ("[[mac", "is not a fleet"),
         ("[[job]]\nmodel = 'x'", "job"),
     ],
 )

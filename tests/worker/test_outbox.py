@@ -117,7 +117,7 @@ def test_a_full_outbox_takes_no_image_but_always_the_end_of_an_attempt(tmp_path:
     outbox = Outbox(tmp_path, limit_bytes=5000)
     first = image(0, 4000)
     number = outbox.put(first)
-    with pytest.raises(OutboxFullError, match="that nobody takes"):
+    with pytest.raises(OutboxFullError, match="that are not delivered"):
         outbox.put(image(1, 4000))
     outbox.put(END)
     assert kept(outbox) == [first, END]

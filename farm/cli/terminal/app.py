@@ -77,7 +77,7 @@ class Top(App[FarmError]):
         Binding("r", "steer_job('resume')", "Resume"),
         Binding("c", "steer_job('cancel')", "Cancel"),
         Binding("d", "drain", "Drain"),
-        Binding("u", "undrain", "Undrain"),
+        Binding("u", "resume_worker", "Resume worker"),
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("q,ctrl+c", "quit", "Quit", key_display="q"),
     ]
@@ -171,7 +171,7 @@ class Top(App[FarmError]):
         if job is None:
             self._tell("No job is selected.", "warning")
             return
-        question = f"Cancel {job_title(job)}? What is rendered remains; the rest is not rendered."
+        question = f"Cancel {job_title(job)}? Finished images are kept; the rest is not rendered."
         if verb == "cancel" and not await self._is_sure(question):
             return
         if await self._asked(JOB_ACTIONS[verb](job)):
@@ -182,15 +182,15 @@ class Top(App[FarmError]):
     async def action_drain(self) -> None:
         """Drains the selected worker, if its user is sure."""
         name = self._selected("workers")
-        question = f"Drain {short_id(name)}? It finishes what it has and takes nothing new until it is undrained."
+        question = f"Drain {short_id(name)}? It finishes what it has and takes nothing new until it is resumed."
         if name and await self._is_sure(question):
             await self._steer_worker(self._client.drain(name))
 
     @work
-    async def action_undrain(self) -> None:
+    async def action_resume_worker(self) -> None:
         """Lets the selected worker take work again."""
         if name := self._selected("workers"):
-            await self._steer_worker(self._client.undrain(name))
+            await self._steer_worker(self._client.resume_worker(name))
 
     def action_help(self) -> None:
         """Says what can be seen and done."""

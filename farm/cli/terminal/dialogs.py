@@ -10,17 +10,17 @@ from textual.widgets import Static
 
 HELP = """\
 The upper table lists the live jobs, the lower one the machines. Between
-them stands why the selected job runs where it runs or, while the lower
-table is in use, all about the selected machine. Below is what each class
-of chips renders now, and how that went since this screen was opened.
+them is why the selected job runs where it does or, while the lower table
+is in use, everything about the selected machine. Below is what each class
+of chips renders now and has rendered since this screen was opened.
 
-  Tab         go to the other table
+  Tab         switch tables
   arrows      choose a line; left and right show what is cut off
   p   r       pause the job, resume it
-  c           cancel the job: what is rendered remains
-  d   u       drain the worker (it finishes what it has), undrain it
+  c           cancel the job; finished images are kept
+  d   u       drain the worker (it finishes what it has), resume it
   ?   Esc     this help, and back
-  q           leave; the farm goes on
+  q           quit; the farm keeps running
 
 Without a screen: farm jobs, workers, explain, pause, cancel, drain."""
 

@@ -121,7 +121,7 @@ def _why_no_accelerator(chip: str, is_translated: bool, is_virtual: bool) -> str
     if is_virtual:
         return "this is a virtual machine, which has no Neural Engine and no GPU of its own"
     if not chip.startswith("Apple "):
-        return f"{chip or 'an unknown processor'} is no chip of Apple's, so there is no Neural Engine"
+        return f"{chip or 'an unknown processor'} is not one of Apple's chips, so there is no Neural Engine"
     return ""
 
 
