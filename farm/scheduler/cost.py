@@ -123,6 +123,8 @@ class Rates:
         fixed_steps: Measured by digest and compute unit; what an image takes beside its steps, in steps.
         loads: Measured by chip, GPU cores, digest and compute unit: seconds to load.
         peaks: Measured by digest and compute unit: bytes of memory in use at most.
+        told: By worker, digest and compute unit: seconds of the newest calibration that was taken in. A worker says it
+            again whenever it joins, and it is no fresh sample then.
     """
 
     models: dict[ModelKey, Weight] = field(default_factory=dict)
@@ -131,6 +133,7 @@ class Rates:
     fixed_steps: dict[tuple[str, ComputeUnit], float] = field(default_factory=dict)
     loads: dict[VariantKey, float] = field(default_factory=dict)
     peaks: dict[tuple[str, ComputeUnit], int] = field(default_factory=dict)
+    told: dict[tuple[str, str, ComputeUnit], float] = field(default_factory=dict)
 
     def calibrate(self, worker_id: str, facts: WorkerFacts) -> None:
         """Takes in all that a worker says it has measured."""
@@ -138,16 +141,18 @@ class Rates:
             self.measure(worker_id, facts, measured)
 
     def measure(self, worker_id: str, facts: WorkerFacts, measured: Measurement) -> None:
-        """Takes in one measurement of a worker, if it is of a variant that it has."""
+        """Takes in one measurement of a worker, if it is of a variant that it has and was not taken in before."""
         if all(offer.digest != measured.digest for offer in facts.offers):
             return
         place = (measured.digest, measured.compute_unit)
         self.peaks[place] = max(self.peaks.get(place, 0), measured.peak_memory_bytes)
-        if measured.seconds_per_step <= 0:
+        seconds = measured.fixed_seconds + measured.seconds_per_step
+        if measured.seconds_per_step <= 0 or self.told.get((worker_id, *place)) == seconds:
             return
+        self.told[worker_id, *place] = seconds
         self.fixed_steps[place] = measured.fixed_seconds / measured.seconds_per_step
         self.loads[(facts.chip, facts.gpu_cores, *place)] = measured.load_seconds
-        self.learn(worker_id, facts, Sample(*place, 1, measured.fixed_seconds + measured.seconds_per_step))
+        self.learn(worker_id, facts, Sample(*place, 1, seconds))
 
     def learn(self, worker_id: str, facts: WorkerFacts, sample: Sample) -> bool:
         """Takes one image's render time into account, if it was of a variant that its worker still has.

@@ -1,10 +1,16 @@
-"""What follows from what a worker finds out about itself. Called by `transitions` alone."""
+"""What is learned of speeds and forecasts, from what workers measure and from images. Called by `transitions` alone."""
 
 from farm.domain import WorkerFacts
 from farm.errors import WrongStateError
 from farm.scheduler import events as ev
-from farm.scheduler.index import index_machine
-from farm.scheduler.state import FarmState, Worker
+from farm.scheduler.cost import UNSURE, Sample
+from farm.scheduler.forecast import CHECKPOINTS
+from farm.scheduler.index import index_machine, index_worker
+from farm.scheduler.plan import Plan
+from farm.scheduler.state import Attempt, FarmState, LiveJob, Worker
+
+RECENT = 0.2
+"""Weight of the newest image in what a worker's images took lately."""
 
 
 def take_facts(state: FarmState, worker: Worker, facts: WorkerFacts) -> None:
@@ -33,3 +39,30 @@ def variant_measured(state: FarmState, event: ev.VariantMeasured) -> None:
     state.rates.measure(worker.worker_id, worker.facts, event.measurement)
     index_machine(state, worker)
     state.is_stale = True
+
+
+def learn_image(state: FarmState, job: LiveJob, attempt: Attempt, event: ev.ImageCommitted) -> None:
+    """Takes what an image took to what is known of speeds."""
+    worker, started = state.workers[event.worker_id], attempt.started
+    error = event.render_seconds - worker.image_seconds
+    worker.image_seconds += error * (RECENT if worker.image_seconds else 1.0)
+    sample = Sample(started.model_digest, started.compute_unit, job.kind.steps, event.render_seconds)
+    if worker.facts is None:
+        # A journal that is replayed names workers before they have joined.
+        worker.samples[sample.digest, sample.compute_unit] = sample
+    else:
+        state.is_stale |= state.rates.learn(worker.worker_id, worker.facts, sample)
+        index_worker(state, worker)
+
+
+def note_forecasts(state: FarmState, plan: Plan) -> None:
+    """Remembers what the plan foretells, to learn from when the jobs have ended.
+
+    What rests on a price that nobody has measured says nothing of how forecasts fare, and is not remembered.
+    """
+    unsure = {kind for (_, kind), way in plan.ways.items() if way.deviation > UNSURE}
+    for job_id, end in plan.ends.items():
+        job = state.jobs[job_id]
+        is_due = len(job.forecasts) < len(CHECKPOINTS) and job.settled_part >= CHECKPOINTS[len(job.forecasts)]
+        if is_due and job.kind.number not in unsure:
+            job.forecasts.append((plan.time, end))

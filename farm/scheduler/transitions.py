@@ -12,15 +12,10 @@ from farm.domain import AttemptKey, AttemptState, JobState
 from farm.errors import StaleAttemptError, WrongStateError
 from farm.scheduler import blame
 from farm.scheduler import events as ev
-from farm.scheduler.cost import Sample
-from farm.scheduler.forecast import CHECKPOINTS
 from farm.scheduler.index import close_kind, index_job, index_machine, index_worker, open_kind
-from farm.scheduler.measuring import take_facts, variant_measured, worker_changed
+from farm.scheduler.measuring import learn_image, note_forecasts, take_facts, variant_measured, worker_changed
 from farm.scheduler.ranges import RangeSet
 from farm.scheduler.state import Attempt, FarmState, LiveJob, Task, Worker, kind_of
-
-RECENT = 0.2
-"""Weight of the newest image in what a worker's images took lately."""
 
 JOB_TRANSITIONS: dict[tuple[JobState, type], JobState] = {
     (JobState.PENDING, ev.AttemptStarted): JobState.RUNNING,
@@ -96,6 +91,7 @@ def _job_paused(state: FarmState, event: ev.JobPaused) -> None:
     job = state.job(event.job_id)
     _move_job(job, event)
     job.reason, job.waits_for_room = event.reason, event.waits_for_room
+    job.forecasts.clear()
     index_job(state, job)
     state.is_stale = True
 
@@ -234,20 +230,7 @@ def _image_committed(state: FarmState, event: ev.ImageCommitted) -> None:
     job = _settle(state, attempt, event.index)
     job.succeeded_count += 1
     blame.clear_up(state, job, event.index, event.worker_id)
-    _learn(state, job, attempt, event)
-
-
-def _learn(state: FarmState, job: LiveJob, attempt: Attempt, event: ev.ImageCommitted) -> None:
-    worker, started = state.workers[event.worker_id], attempt.started
-    error = event.render_seconds - worker.image_seconds
-    worker.image_seconds += error * (RECENT if worker.image_seconds else 1.0)
-    sample = Sample(started.model_digest, started.compute_unit, job.kind.steps, event.render_seconds)
-    if worker.facts is None:
-        # A journal that is replayed names workers before they have joined.
-        worker.samples[sample.digest, sample.compute_unit] = sample
-    else:
-        state.is_stale |= state.rates.learn(worker.worker_id, worker.facts, sample)
-        index_worker(state, worker)
+    learn_image(state, job, attempt, event)
 
 
 def _image_failed(state: FarmState, event: ev.ImageFailed) -> None:
@@ -352,10 +335,7 @@ def _step_done(state: FarmState, event: ev.StepDone) -> None:
 
 def _planned(state: FarmState, event: ev.Planned) -> None:
     state.plan, state.is_stale = event.plan, False
-    for job_id, end in event.plan.ends.items():
-        job = state.jobs[job_id]
-        if len(job.forecasts) < len(CHECKPOINTS) and job.settled_part >= CHECKPOINTS[len(job.forecasts)]:
-            job.forecasts.append((event.plan.time, end))
+    note_forecasts(state, event.plan)
 
 
 def _clock_jumped(state: FarmState, event: ev.ClockJumped) -> None:
@@ -368,6 +348,8 @@ def _clock_jumped(state: FarmState, event: ev.ClockJumped) -> None:
         worker.last_seen = event.time
     heard = {worker_id: time for worker_id, time in state.heard.items() if worker_id in event.heard}
     state.heard = heard | {worker.worker_id: event.time for worker in waited_for}
+    for job in state.jobs.values():
+        job.forecasts.clear()
 
 
 _HANDLERS: dict[type, Callable[[FarmState, Any], None]] = {

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from farm.coordinator.learned import decode, encode
 from farm.domain import AttentionVariant, ComputeUnit, Measurement, WorkerFacts
 from farm.errors import WrongStateError
 from farm.reports import FactsReport, MeasurementReport, Stage, TrialReport
 from farm.scheduler import events as ev
+from farm.scheduler.cost import Sample
 from farm.scheduler.explain import Reason, explain
 from farm.scheduler.fitting import Unfit, fit, missing
 from farm.scheduler.plan import Way
@@ -116,6 +118,27 @@ def test_a_worker_that_joins_again_with_what_it_told_teaches_nothing_twice() -> 
     learned = repr(state.rates)
     apply(state, ev.WorkerJoined("mac-0", 1.0, facts("Apple M1", 8).with_measurement(measured)))
     assert repr(state.rates) == learned
+
+
+def test_a_hot_machine_that_says_again_what_it_measured_when_cold_is_priced_as_hot() -> None:
+    """It says so whenever it joins, and whenever its models change."""
+    cold = Measurement("sha256:split", ANE, 0.4, 0.6, 15.0)
+    machine = facts("Apple M1", 8).with_measurement(cold)
+    state = joined(machine)
+    for _ in range(30):
+        state.rates.learn("mac-0", machine, Sample("sha256:split", ANE, 20, 2.5 * (0.6 + 20 * 0.4)))
+    hot = state.rates.relative_speed("mac-0")
+    assert hot < 0.5
+
+    restarted = decode(encode(state))
+    apply(restarted, ev.WorkerJoined("mac-0", 1.0, machine))
+    apply(restarted, ev.WorkerChanged("mac-0", replace(machine, labels={"room": "b"})))
+    apply(restarted, ev.WorkerChanged("mac-0", machine.with_measurement(replace(cold, peak_memory_bytes=GIB))))
+    assert restarted.rates.relative_speed("mac-0") == hot
+    assert restarted.rates.peaks["sha256:split", ANE] == GIB
+
+    apply(restarted, ev.WorkerChanged("mac-0", machine.with_measurement(replace(cold, seconds_per_step=0.5))))
+    assert restarted.rates.relative_speed("mac-0") > hot
 
 
 def test_a_trial_that_is_under_way_changes_nothing_and_a_stranger_measures_nothing() -> None:
