@@ -8,6 +8,7 @@ numbers give the same answer.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 import highspy
@@ -26,7 +27,8 @@ class Balance(Generic[G, K]):
 
     Attributes:
         makespan: T in seconds.
-        times: Worker-seconds by group and kind, where above 0.
+        times: Worker-seconds by group and kind, where above 0. Every kind has some: one that is so small a part of all
+            that the solver takes it for rounding is given to its quickest group.
         prices: By kind: how much T grows with one more image of it.
     """
 
@@ -46,34 +48,27 @@ def balance(
         seconds: Seconds an image of a kind takes on a worker of a group, above 0; a pair that is missing cannot be.
             Every kind must have one.
     """
-    if len(demands) == 1:
-        return _one_kind(counts, demands, seconds)
-    if len({group for group, _ in seconds}) == 1:
-        return _one_group(counts, demands, seconds)
-    return _solve(counts, demands, seconds)
+    is_plain = len(demands) == 1 or len({group for group, _ in seconds}) == 1
+    solved = None if is_plain else _solve(counts, demands, seconds)
+    return solved or _in_turn(counts, demands, seconds)
 
 
-def _one_kind(
+def _in_turn(
     counts: Mapping[G, float], demands: Mapping[K, float], seconds: Mapping[tuple[G, K], float]
 ) -> Balance[G, K]:
-    ((kind, demand),) = demands.items()
-    makespan = demand / sum(counts[group] / cost for (group, _), cost in seconds.items())
-    times = {(group, kind): counts[group] * makespan for group, _ in seconds}
-    return Balance(makespan, times, {kind: makespan / demand})
-
-
-def _one_group(
-    counts: Mapping[G, float], demands: Mapping[K, float], seconds: Mapping[tuple[G, K], float]
-) -> Balance[G, K]:
-    group = next(group for group, _ in seconds)
-    times = {(group, kind): demand * seconds[group, kind] for kind, demand in demands.items()}
-    prices = {kind: seconds[group, kind] / counts[group] for kind in demands}
-    return Balance(sum(times.values()) / counts[group], times, prices)
+    """All who can do one kind after the other: the optimum of a single kind or group, and always possible."""
+    rates = dict.fromkeys(demands, 0.0)
+    for (group, kind), cost in seconds.items():
+        rates[kind] += counts[group] / cost
+    spans = {kind: demand / rates[kind] for kind, demand in demands.items()}
+    times = {(group, kind): counts[group] * spans[kind] for group, kind in seconds}
+    return Balance(sum(spans.values()), times, {kind: spans[kind] / demand for kind, demand in demands.items()})
 
 
 def _solve(
     counts: Mapping[G, float], demands: Mapping[K, float], seconds: Mapping[tuple[G, K], float]
-) -> Balance[G, K]:
+) -> Balance[G, K] | None:
+    """The optimum; None if the solver finds none, as with numbers too far apart for it."""
     pairs = list(seconds)
     groups = {group: row for row, group in enumerate(dict.fromkeys(group for group, _ in pairs))}
     kinds = {kind: len(groups) + row for row, kind in enumerate(demands)}
@@ -98,9 +93,15 @@ def _solve(
         solver.setOptionValue(option, value)
     solver.passModel(lp)
     solver.run()
+    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        return None
     solution = solver.getSolution()
     makespan = solution.col_value[-1]
     found = zip(pairs, solution.col_value, strict=False)
     times = {pair: time * scale for pair, time in found if time > NEGLIGIBLE * makespan}
+    served = {kind for _, kind in times}
+    for kind in [kind for kind in demands if kind not in served]:
+        cost, quickest = min(((seconds[pair], pair) for pair in pairs if pair[1] == kind), key=itemgetter(0))
+        times[quickest] = demands[kind] * cost
     prices = dict(zip(demands, solution.row_dual[len(groups) :], strict=True))
     return Balance(makespan * scale, times, prices)

@@ -59,9 +59,16 @@ class Farm:
         apply(self.state, ev.WorkerJoined(worker_id, self.now, machine))
 
     def submit(
-        self, job_id: str, model: str, images: int, submitter: str = "alice", priority: int = 0, pin: Pin | None = None
+        self,
+        job_id: str,
+        model: str,
+        images: int,
+        submitter: str = "alice",
+        priority: int = 0,
+        pin: Pin | None = None,
+        steps: int = 10,
     ) -> None:
-        defaults = ImageSpec(prompt="x", seed=0, width=64, height=64, steps=10)
+        defaults = ImageSpec(prompt="x", seed=0, width=64, height=64, steps=steps)
         spec = JobSpec(model, priority=priority, defaults=defaults, pin=pin or Pin())
         opened = ev.JobOpened(
             job_id, self.now, spec, submitter, priority, images, ((0, images),), 0, 1, create_time=self.now

@@ -19,6 +19,23 @@ def test_each_group_does_what_it_is_comparatively_best_at() -> None:
     assert found.prices["xl"] / seconds["small", "xl"] > found.prices["sd"] / seconds["small", "sd"]
 
 
+@pytest.mark.parametrize("part", [1e-6, 1e-8, 1e-9, 1e-12])
+def test_a_kind_that_is_a_tiny_part_of_the_demand_is_planned_all_the_same(part: float) -> None:
+    seconds = {("g", "big"): 50.0, ("h", "big"): 20.0, ("g", "tiny"): 1.0, ("h", "tiny"): 2.0}
+    found = balance({"g": 3.0, "h": 5.0}, {"big": 1e6, "tiny": 1e6 * part}, seconds)
+    done = sum(time / seconds[pair] for pair, time in found.times.items() if pair[1] == "tiny")
+    assert done == pytest.approx(1e6 * part, rel=0.1)
+    assert found.makespan == pytest.approx(1e6 / (3 / 50 + 5 / 20), rel=1e-4)
+
+
+def test_numbers_that_are_too_far_apart_for_the_solver_still_give_a_plan_that_can_be_followed() -> None:
+    seconds = {("g", "quick"): 1.0, ("h", "quick"): 1.0, ("h", "endless"): 1e12}
+    found = balance({"g": 1.0, "h": 1.0}, {"quick": 10.0, "endless": 1.0}, seconds)
+    assert found.times["h", "endless"] == pytest.approx(1e12)
+    assert found.times["g", "quick"] + found.times["h", "quick"] == pytest.approx(10.0)
+    assert found.makespan == pytest.approx(1e12)
+
+
 costs = st.floats(0.1, 100.0)
 
 

@@ -229,3 +229,16 @@ def test_a_task_of_very_quick_images_is_still_read_and_sent_in_a_moment() -> Non
     farm.submit("j", "a", 200_000)
     farm.decide()
     assert {started.image_count for started in farm.started} == {TASK_IMAGES}
+
+
+def test_one_small_image_beside_millions_of_large_ones_is_planned_and_does_not_stop_the_farm() -> None:
+    farm = Farm()
+    farm.join("w1", facts({"a": 50.0, "b": 1.0, "c": 2.0}))
+    farm.join("w2", facts({"a": 20.0, "b": 2.0, "c": 1.5}))
+    farm.submit("large", "a", 3_000_000, steps=50)
+    farm.submit("small", "b", 1, steps=1)
+    farm.submit("other", "c", 20_000, submitter="bob", steps=1)
+    farm.decide()
+    assert farm.state.plan is not None
+    assert farm.state.plan.ends.keys() == {"large", "small", "other"}
+    assert all(farm.jobs_of(worker_id) for worker_id in ("w1", "w2"))
