@@ -90,12 +90,12 @@ class Board:
 
 
 def rate(metric: str, *by: str, where: str = "") -> str:
-    """A counter's rate a second, summed over all labels but these."""
+    """A counter's rate per second, summed over all labels but these."""
     return f"sum by ({', '.join(by)}) (rate({metric}{{{where}}}[$__rate_interval]))"
 
 
 def hourly(counter: str, *by: str, where: str = "") -> str:
-    """A counter's rate an hour."""
+    """A counter's rate per hour."""
     return f"{rate(counter, *by, where=where)} * 3600"
 
 

@@ -1,4 +1,4 @@
-"""The fleet: who is there, how much it renders, and who needs a hand."""
+"""The fleet: who is there, how much it renders, and which Macs need attention."""
 
 from dashboards.board import Board, Panel, Query, Style, Unit, hourly, quantile
 
@@ -7,21 +7,21 @@ _CLOCK = "farm_clock_timestamp_seconds"
 BOARD = Board(
     uid="farm-fleet",
     title="Farm: fleet",
-    meaning="All Macs together: who is there, what they render, and who needs a hand.",
+    meaning="All Macs together: who is there, what they render, and which need attention.",
     rows=(
         (
             "Now",
             (
                 Panel(
-                    "Workers that take work",
+                    "Workers that accept work",
                     "Those that are there, neither drained nor suspended.",
                     Unit.COUNT,
                     (Query('sum(farm_workers{state="ACTIVE"}) or vector(0)', "active"),),
                     Style.NUMBER,
                 ),
                 Panel(
-                    "Images an hour",
-                    "What was committed lately, as if it went on for an hour.",
+                    "Images per hour",
+                    "What was committed recently, projected to an hour.",
                     Unit.PER_HOUR,
                     (Query(hourly("farm_images_committed_total"), "images"),),
                     Style.NUMBER,
@@ -46,7 +46,7 @@ BOARD = Board(
             "Work",
             (
                 Panel(
-                    "Images an hour by chip class",
+                    "Images per hour by chip class",
                     "A step down is a Mac that left, or a job with larger images.",
                     Unit.PER_HOUR,
                     (
@@ -72,7 +72,7 @@ BOARD = Board(
                     (Query("farm:worker_busy:ratio5m", "{{worker}}", ("worker",)),),
                 ),
                 Panel(
-                    "Speed beside the own usual speed",
+                    "Speed relative to its own usual speed",
                     "100 % is the median of the Mac's own last week; below 70 % an alert is given.",
                     Unit.SHARE,
                     (
@@ -89,7 +89,7 @@ BOARD = Board(
             "Trouble",
             (
                 Panel(
-                    "Failed renderings an hour",
+                    "Failed renderings per hour",
                     "By the image's own fault; each image is tried on three workers. `farm explain JOB` has the story.",
                     Unit.PER_HOUR,
                     (
@@ -102,7 +102,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Leases, late results, second attempts",
-                    "How often a worker fell silent, an image came too late, a slow tail was given to a second Mac.",
+                    "How often a worker fell silent, an image came too late, or a slow tail was given to a second Mac.",
                     Unit.COUNT,
                     (
                         Query("increase(farm_leases_expired_total[1h])", "leases expired", ("instance", "job")),
@@ -113,7 +113,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Silent for",
-                    "Since a worker was heard of last. A heartbeat comes every two seconds.",
+                    "Since a worker was last heard of. A heartbeat comes every two seconds.",
                     Unit.SECONDS,
                     (
                         Query(
@@ -170,7 +170,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Certificates end in",
-                    "Machines renew theirs by themselves four months before; the authority lasts twenty years.",
+                    "Machines renew theirs automatically four months before; the authority lasts twenty years.",
                     Unit.SECONDS,
                     (
                         Query(

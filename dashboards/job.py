@@ -60,7 +60,7 @@ BOARD = Board(
             "Images",
             (
                 Panel(
-                    "Images an hour",
+                    "Images per hour",
                     "Committed, by model.",
                     Unit.PER_HOUR,
                     (
@@ -73,7 +73,7 @@ BOARD = Board(
                     Style.STACK,
                 ),
                 Panel(
-                    "Seconds an image",
+                    "Seconds per image",
                     "From its start to its pixels.",
                     Unit.SECONDS,
                     (
@@ -91,7 +91,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Failed renderings",
-                    "Part of all. Above 5 % an alert is given.",
+                    "Part of all. Above 5 % there is an alert.",
                     Unit.SHARE,
                     (Query(f"farm:image_failures:ratio15m{{{_MODEL}}}", "{{model}}", ("model",)),),
                 ),
@@ -121,7 +121,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Forecasts",
-                    "Real time over foretold time since the coordinator started; 1 is right.",
+                    "Actual over predicted time since the coordinator started; 1 is right.",
                     Unit.COUNT,
                     (
                         Query("histogram_quantile(0.1, sum by (le) (farm_eta_ratio_bucket))", "10 %"),
@@ -130,7 +130,7 @@ BOARD = Board(
                     ),
                 ),
                 Panel(
-                    "Seconds a step",
+                    "Seconds per step",
                     "On workers, by model and compute unit.",
                     Unit.SECONDS,
                     (

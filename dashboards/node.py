@@ -1,4 +1,4 @@
-"""One Mac: where its seconds go, how it fares, and what an image costs there."""
+"""One Mac: where its time goes, how it is doing, and what an image costs there."""
 
 from dashboards.board import Board, Panel, Query, Style, Unit, Variable, hourly, mean, quantile, rate
 
@@ -8,15 +8,15 @@ _HOW = ("worker", "model", "compute_unit")
 BOARD = Board(
     uid="farm-node",
     title="Farm: node",
-    meaning="One Mac, or several beside each other: where the seconds go, how it fares, what an image costs there.",
+    meaning="One Mac, or several beside each other: where the time goes, how it is doing, what an image costs there.",
     variables=(Variable("worker", "farm_worker_info"),),
     rows=(
         (
             "Work",
             (
                 Panel(
-                    "Images an hour",
-                    "That were rendered; the coordinator may have refused some that came too late.",
+                    "Images per hour",
+                    "Images rendered; the coordinator may have refused some that arrived too late.",
                     Unit.PER_HOUR,
                     (
                         Query(
@@ -27,8 +27,8 @@ BOARD = Board(
                     ),
                 ),
                 Panel(
-                    "Where the seconds go",
-                    "Of each second. What is missing to 100 % the Mac was idle; saving goes on beside the rest.",
+                    "Where the time goes",
+                    "Part of each second; in the rest the Mac was idle. Saving overlaps with the other stages.",
                     Unit.SHARE,
                     (
                         Query(
@@ -40,7 +40,7 @@ BOARD = Board(
                     Style.STACK,
                 ),
                 Panel(
-                    "Seconds a stage",
+                    "Seconds per stage",
                     "Mean of each.",
                     Unit.SECONDS,
                     (
@@ -52,8 +52,8 @@ BOARD = Board(
                     ),
                 ),
                 Panel(
-                    "Seconds a step",
-                    "Where the upper line leaves the lower one, something else uses the device now and then.",
+                    "Seconds per step",
+                    "Where the two lines diverge, something else uses the device from time to time.",
                     Unit.SECONDS,
                     (
                         Query(
@@ -70,7 +70,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Gap between images",
-                    "Without those in which a model was loaded. While images wait it is milliseconds.",
+                    "Without those in which a model was loaded. While images wait it should be milliseconds.",
                     Unit.SECONDS,
                     (
                         Query(
@@ -99,7 +99,7 @@ BOARD = Board(
             (
                 Panel(
                     "Memory",
-                    "Used by the worker with its models, and left for others.",
+                    "Used by the worker and its models, and left for others.",
                     Unit.BYTES,
                     (
                         Query(f"max by (worker) (farm_memory_used_bytes{{{_WORKER}}})", "{{worker}} used", ("worker",)),
@@ -127,7 +127,7 @@ BOARD = Board(
                     ),
                 ),
                 Panel(
-                    "Energy of an image",
+                    "Energy per image",
                     "Mean; 3600 J are a watt-hour.",
                     Unit.JOULES,
                     (
@@ -162,7 +162,7 @@ BOARD = Board(
                     (Query(f"max by (worker) (farm_worker_outbox_reports{{{_WORKER}}})", "{{worker}}", ("worker",)),),
                 ),
                 Panel(
-                    "Attempts that ended, an hour",
+                    "Attempts that ended, per hour",
                     "ABANDONED: its process crashed or hung, or it gave work back.",
                     Unit.PER_HOUR,
                     (
@@ -174,7 +174,7 @@ BOARD = Board(
                     ),
                 ),
                 Panel(
-                    "Failed renderings, an hour",
+                    "Failed renderings, per hour",
                     "By the image's own fault, as the worker saw it.",
                     Unit.PER_HOUR,
                     (

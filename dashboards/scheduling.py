@@ -1,4 +1,4 @@
-"""Scheduling by chip class: whether each sort of Mac gets what it is best at, and what that costs."""
+"""Scheduling by chip class: whether each kind of Mac gets what it is best at, and what that costs."""
 
 from dashboards.board import Board, Panel, Query, Style, Unit, hourly, mean, quantile, rate
 
@@ -9,32 +9,32 @@ _LEGEND = "{{chip_class}} {{model}} {{compute_unit}} {{attention}}"
 BOARD = Board(
     uid="farm-scheduling",
     title="Farm: scheduling by chip class",
-    meaning="Whether each sort of Mac gets what it is best at: what runs where, how fast, at what energy.",
+    meaning="Whether each kind of Mac gets what it is best at: what runs where, how fast, at what energy.",
     rows=(
         (
             "What runs where",
             (
                 Panel(
-                    "Images an hour",
+                    "Images per hour",
                     "By chip class, model, compute unit and attention. A class should stay with one way for a model.",
                     Unit.PER_HOUR,
                     (Query(hourly("farm_images_committed_total", *_HOW), _LEGEND, _HOW),),
                     Style.STACK,
                 ),
                 Panel(
-                    "Seconds an image",
-                    "The median. The same model side by side on each class is what placement goes by.",
+                    "Seconds per image",
+                    "The median. Placement goes by the same model's figures on each class.",
                     Unit.SECONDS,
                     (Query(quantile(0.5, "farm_image_render_seconds", *_HOW), _LEGEND, _HOW),),
                 ),
                 Panel(
-                    "Seconds a step",
+                    "Seconds per step",
                     "Mean on the workers.",
                     Unit.SECONDS,
                     (Query(mean("farm_worker_step_seconds", *_HOW), _LEGEND, _HOW),),
                 ),
                 Panel(
-                    "Energy of an image",
+                    "Energy per image",
                     "Mean, of Macs that can tell.",
                     Unit.JOULES,
                     (Query(mean("farm_worker_image_energy_joules", *_HOW), _LEGEND, _HOW),),
@@ -64,8 +64,8 @@ BOARD = Board(
                     Style.STACK,
                 ),
                 Panel(
-                    "Time spent on loading models",
-                    "Compile and load. If it is much, models change too often for their number of Macs.",
+                    "Time spent loading models",
+                    "Compile and load. If it is high, models change too often for the number of Macs.",
                     Unit.SHARE,
                     (
                         Query(
@@ -88,8 +88,8 @@ BOARD = Board(
             "What is lost",
             (
                 Panel(
-                    "Attempts that ended, an hour",
-                    "By class and state. ABANDONED costs no image a try, but its seconds.",
+                    "Attempts that ended, per hour",
+                    "By class and state. ABANDONED does not count against its images; it costs time only.",
                     Unit.PER_HOUR,
                     (
                         Query(
@@ -100,8 +100,8 @@ BOARD = Board(
                     ),
                 ),
                 Panel(
-                    "Second attempts and late results, an hour",
-                    "The price of short tails: one of two attempts is cancelled, and a late result is thrown away.",
+                    "Second attempts and late results, per hour",
+                    "The price of short tails: one of two attempts is cancelled, and a late result is discarded.",
                     Unit.PER_HOUR,
                     (
                         Query(hourly("farm_attempts_duplicated_total"), "second attempts"),
@@ -109,7 +109,7 @@ BOARD = Board(
                     ),
                 ),
                 Panel(
-                    "Failed renderings, an hour",
+                    "Failed renderings, per hour",
                     "By class: what fails on one class only is the class's fault, not the image's.",
                     Unit.PER_HOUR,
                     (

@@ -86,10 +86,10 @@ def _histogram(name: str, meaning: str, buckets: tuple[float, ...], *labels: str
 # fmt: off
 # What both serve
 
-CLOCK = _gauge("farm_clock_timestamp_seconds", "This machine's clock, in seconds since the Unix epoch; beside the time of the scrape it shows clocks that are wrong")
-MEMORY_USED = _gauge("farm_memory_used_bytes", "Memory that this process and its children have in use")
-MEMORY_AVAILABLE = _gauge("farm_memory_available_bytes", "Memory of this machine that programs can still have")
-DISK_FREE = _gauge("farm_disk_free_bytes", "Room on the disk of what this process keeps")
+CLOCK = _gauge("farm_clock_timestamp_seconds", "This machine's clock, in seconds since the Unix epoch; compared with the time of the scrape it shows wrong clocks")
+MEMORY_USED = _gauge("farm_memory_used_bytes", "Memory in use by this process and its children")
+MEMORY_AVAILABLE = _gauge("farm_memory_available_bytes", "Memory of this machine that is available to programs")
+DISK_FREE = _gauge("farm_disk_free_bytes", "Free space on the disk of this process's folder")
 CERTIFICATE_EXPIRY = _gauge("farm_certificate_expiry_timestamp_seconds", "When this process's own certificate ends, in seconds since the Unix epoch", is_rare=True)
 
 BOTH = (CLOCK, MEMORY_USED, MEMORY_AVAILABLE, DISK_FREE, CERTIFICATE_EXPIRY)
@@ -105,11 +105,11 @@ WORKER_IMAGE_SECONDS = _histogram("farm_worker_image_seconds", "From the start o
 WORKER_STEP_SECONDS = _histogram("farm_worker_step_seconds", "One denoising step", _STEP_SECONDS, *RENDERING)
 WORKER_STAGE_SECONDS = _histogram("farm_worker_stage_seconds", "One stage: compile and load of a model; encode, denoise, decode and save of an image", _STAGE_SECONDS, "stage", *PROCESSING)
 WORKER_STAGE_ELAPSED = _gauge("farm_worker_stage_elapsed_seconds", "Since the pipeline last began a stage or finished a step; 0 while it has nothing to do. It grows while a child hangs")
-WORKER_IDLE_GAP = _histogram("farm_worker_idle_gap_seconds", "From the end of one image to the begin of the next, where no model was loaded between them", _GAP_SECONDS)
-WORKER_ASSIGNED = _gauge("farm_worker_attempts_held", "Attempts that the renderer has, the one it renders included")
+WORKER_IDLE_GAP = _histogram("farm_worker_idle_gap_seconds", "From the end of one image to the start of the next, if no model was loaded in between", _GAP_SECONDS)
+WORKER_ASSIGNED = _gauge("farm_worker_attempts_held", "Attempts that the renderer holds, including the one it renders")
 WORKER_OUTBOX = _gauge("farm_worker_outbox_reports", "Finished images and other reports that the coordinator has not taken yet", is_rare=True)
 WORKER_CONNECTED = _gauge("farm_worker_connected", "1 while the coordinator reaches this worker, else 0", is_rare=True)
-WORKER_THERMAL = _gauge("farm_worker_thermal_level", "Heat as macOS tells it: 0 nominal, 1 fair, 2 serious, 3 critical", is_rare=True)
+WORKER_THERMAL = _gauge("farm_worker_thermal_level", "Thermal state as macOS reports it: 0 nominal, 1 fair, 2 serious, 3 critical", is_rare=True)
 WORKER_ENERGY = _counter("farm_worker_energy_joules_total", "Energy that the chip has used (CPU, GPU, Neural Engine, memory) since the worker started; its rate is the power in watts", is_rare=True)
 WORKER_IMAGE_ENERGY = _histogram("farm_worker_image_energy_joules", "Energy that the chip used while it rendered an image", _IMAGE_JOULES, *RENDERING, is_rare=True)
 
@@ -124,25 +124,25 @@ WORKER = (
 INFO = _gauge("farm_info", "1, with the version of the farm's software", "version")
 IMAGES = _counter("farm_images_committed_total", "Images that were committed", *RENDERING)
 IMAGE_BYTES = _counter("farm_image_bytes_total", "Size of the committed images' files", "model")
-IMAGE_SECONDS = _histogram("farm_image_render_seconds", "What committed images took, from their start to their decoded pixels", _IMAGE_SECONDS, *RENDERING)
-STEPS = _counter("farm_steps_total", "Denoising steps that workers told of", *RENDERING)
+IMAGE_SECONDS = _histogram("farm_image_render_seconds", "How long committed images took, from their start to their decoded pixels", _IMAGE_SECONDS, *RENDERING)
+STEPS = _counter("farm_steps_total", "Denoising steps that workers reported", *RENDERING)
 FAILURES = _counter("farm_image_failures_total", "Renderings that failed by the image's own fault, by the error's reason; outcome is tried_again or given_up", *RENDERING, "reason", "outcome")
 ATTEMPTS = _counter("farm_attempts_ended_total", "Attempts that ended, by their state", "state", "chip_class")
 DUPLICATES = _counter("farm_attempts_duplicated_total", "Second attempts at the tail of a job, on a faster worker")
-REFUSED = _counter("farm_results_refused_total", "Images that came too late, for an attempt that did not count any more")
-LEASES = _gauge("farm_leases", "Workers under a lease: they were heard of lately")
+REFUSED = _counter("farm_results_refused_total", "Images that arrived too late, for an attempt that was no longer live")
+LEASES = _gauge("farm_leases", "Workers with a lease: heard of lately")
 LEASES_EXPIRED = _counter("farm_leases_expired_total", "Leases that ended because a worker was silent for too long")
 WORKERS = _gauge("farm_workers", "Workers by state and chip class", "state", "chip_class")
 WORKER_SEEN = _gauge("farm_worker_last_seen_timestamp_seconds", "When a worker was last heard of, in seconds since the Unix epoch", "worker", "chip_class")
 WORKER_STATE = _gauge("farm_worker_state", "1 for the state that a worker is in", "worker", "chip_class", "state")
 WORKER_BUSY = _gauge("farm_worker_busy", "1 while a worker has something to render, else 0", "worker", "chip_class")
-SET_ASIDE = _counter("farm_workers_set_aside_total", "Workers that got nothing of a job any more, since they failed images that others rendered")
+SET_ASIDE = _counter("farm_workers_set_aside_total", "Workers set aside for a job because they failed images that others rendered")
 JOBS = _gauge("farm_jobs", "Live jobs by state", "state")
 JOBS_ENDED = _counter("farm_jobs_ended_total", "Jobs that ended, by their last state", "state")
 QUEUE = _gauge("farm_queue_images", "Images that wait", "model")
 RUNNING = _gauge("farm_running_images", "Images that workers hold", "model")
 STALLED = _gauge("farm_queue_stalled_seconds", "The longest time that a job which may run has waited since an image of it was last started; 0 without one")
-ETA_RATIO = _histogram("farm_eta_ratio", "How good forecasts of jobs' ends were: the time that was left over the time foretold, 1 is right", _ETA_RATIOS)
+ETA_RATIO = _histogram("farm_eta_ratio", "How good forecasts of jobs' ends were: actual remaining time over predicted, 1 is right", _ETA_RATIOS)
 COMMIT_SECONDS = _histogram("farm_journal_commit_seconds", "One transaction of the journal, until it is on disk", _COMMIT_SECONDS)
 AUTHORITY_EXPIRY = _gauge("farm_authority_expiry_timestamp_seconds", "When the certificate of the farm's authority ends, in seconds since the Unix epoch", is_rare=True)
 
@@ -294,10 +294,10 @@ def _page_lines() -> Iterator[str]:
     yield "# Metrics"
     yield ""
     yield "Every metric that the farm serves at `/metrics`. [monitoring.md](monitoring.md) says how to scrape and draw them."
-    yield "This page is written by `python -m farm.metrics`, from where they are defined."
+    yield "This page is generated by `python -m farm.metrics` from their definitions."
     yield ""
-    yield "Units are seconds, bytes, joules; counters end in `_total`. *rare*: not every machine can tell it, and it is"
-    yield "missing where it cannot. A histogram `x` has the series `x_bucket`, `x_sum` and `x_count`."
+    yield "Units are seconds, bytes, joules; counters end in `_total`. *rare*: not every machine can measure it; where it"
+    yield "cannot, the metric is missing. A histogram `x` has the series `x_bucket`, `x_sum` and `x_count`."
     for title, families in (
         ("Of both the coordinator and workers", BOTH),
         ("Of a worker", WORKER),

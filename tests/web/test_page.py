@@ -206,7 +206,7 @@ def test_the_gallery_finds_images_by_words_of_their_prompts(page: Page, farm: Ru
     page.locator(".cell").click()
     expect(page.get_by_role("heading", name="a Yellow triangle")).to_be_visible()
     page.keyboard.press("Escape")
-    page.get_by_label("Class of chip").select_option("GPU")
+    page.get_by_label("Chip class").select_option("GPU")
     expect(page.get_by_text("No image fits these filters.")).to_be_visible()
 
 
@@ -270,7 +270,7 @@ def test_what_needs_a_look_is_named_and_nothing_is_if_all_is_well(page: Page, fa
     enter(page, farm)
     lines, opened, is_hidden = page.evaluate(CARDS)
     assert [" ".join(filter(None, line)) for line in lines] == [
-        "No Mac that is here renders for GPUs 1 d",
+        "No Mac here can render for GPUs 1 d",
         "Images failed breaks 4",
         "Slow hot 55 %",
         "Silent asleep 5 min",

@@ -17,7 +17,7 @@ const PUT_AWAY_SECONDS = 86400;
 
 /** Signs of trouble: a title, and for a card what to say of it; null if all is well. */
 const JOB_SIGNS = [
-  ["No Mac that is here renders", (job, now) => (LIVE.has(job.state) && !job.eta && now - job.created > PLANNED_SECONDS ? span(now - job.created) : null)],
+  ["No Mac here can render", (job, now) => (LIVE.has(job.state) && !job.eta && now - job.created > PLANNED_SECONDS ? span(now - job.created) : null)],
   ["Images failed", (job) => (LIVE.has(job.state) && job.failed > 0 ? count(job.failed) : null)],
 ];
 const WORKER_SIGNS = [
@@ -42,7 +42,7 @@ export function attention(store, open) {
     ...JOB_SIGNS.map(([title, sign]) => line(title, picture.jobs, sign, jobs)),
     ...WORKER_SIGNS.map(([title, sign]) => line(title, picture.workers, sign, workers)),
   ];
-  const element = h("section", { class: "panel attention", hidden: true }, h("h2", {}, "Needs a look"), h("ul", {}, ...signs.map((one) => one.element)));
+  const element = h("section", { class: "panel attention", hidden: true }, h("h2", {}, "Needs attention"), h("ul", {}, ...signs.map((one) => one.element)));
   function update() {
     const found = signs.map((one) => one.update(store.now()));
     element.hidden = !found.includes(true);

@@ -39,7 +39,7 @@ export function farmView({ store, may }) {
       filter.state = value;
       refilter();
     }),
-    select("Class of chip", [["", "All chips"], ...Object.entries(CLASSES)], (value) => {
+    select("Chip class", [["", "All chips"], ...Object.entries(CLASSES)], (value) => {
       filter.chip = value;
       refilter();
     }),
@@ -107,7 +107,7 @@ export function farmView({ store, may }) {
 }
 
 function tiles() {
-  const names = { workers: "Macs at work", speed: "Images an hour", hour: "In the last hour", jobs: "Live jobs" };
+  const names = { workers: "Macs at work", speed: "Images per hour", hour: "In the last hour", jobs: "Live jobs" };
   const values = Object.fromEntries(Object.keys(names).map((key) => [key, h("dd", {}, "–")]));
   const element = h("dl", { class: "tiles" }, ...Object.entries(names).map(([key, name]) => h("div", {}, h("dt", {}, name), values[key])));
   function update(picture, now) {
@@ -166,7 +166,7 @@ function emptyFleet(may) {
       ? h("p", {}, "On the farm's machine, this prints the line that lets a Mac join, for an hour and once:")
       : h("p", {}, "The farm's owner can let one join with"),
     h("pre", {}, "farm workers invite"),
-    h("p", { class: "muted" }, "It needs a coordinator that takes workers: farm coordinator --engine ray."),
+    h("p", { class: "muted" }, "It needs a coordinator that accepts workers: farm coordinator --engine ray."),
   );
 }
 

@@ -16,7 +16,7 @@ export function galleryView({ store, query }) {
   const { picture } = store;
   const filters = Object.fromEntries(["text", "job", "worker", "model", "class"].map((name) => [name, query.get(name) ?? ""]));
   const field = h("input", { type: "search", placeholder: "Words of the prompt", "aria-label": "Words of the prompt", value: filters.text });
-  const kinds = h("select", { "aria-label": "Class of chip" }, ...[["", "All chips"], ["ANE", "Neural Engine"], ["GPU", "GPU"], ["CPU", "CPU"]].map(([value, name]) => h("option", { value, selected: value === filters.class }, name)));
+  const kinds = h("select", { "aria-label": "Chip class" }, ...[["", "All chips"], ["ANE", "Neural Engine"], ["GPU", "GPU"], ["CPU", "CPU"]].map(([value, name]) => h("option", { value, selected: value === filters.class }, name)));
   const workers = choices("Worker", "All Macs", [...picture.workers.keys()].sort(), filters.worker);
   const models = choices("Model", "All models", [...new Set([...picture.jobs.values()].map((job) => job.model))].sort(), filters.model);
   const jobs = choices("Job", "All jobs", [...picture.jobs.keys()].sort().reverse(), filters.job, (id) => picture.jobs.get(id)?.name || id);

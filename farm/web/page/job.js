@@ -21,8 +21,8 @@ const ACTIONS = [
 ];
 
 const QUESTIONS = {
-  CancelJob: ["Cancel this job?", "Images that are done stay; the rest is not rendered. It can be retried later.", "Cancel the job"],
-  DeleteJob: ["Delete this job and its images?", "Files and all that is known of them are removed. This cannot be undone.", "Delete"],
+  CancelJob: ["Cancel this job?", "Finished images are kept; the rest is not rendered. It can be retried later.", "Cancel the job"],
+  DeleteJob: ["Delete this job and its images?", "The files and everything known of them are deleted. This cannot be undone.", "Delete"],
 };
 
 export function jobView({ store, may, argument: id }) {

@@ -93,8 +93,8 @@ export function newView() {
     h(
       "section",
       { class: "panel" },
-      labelled("Prompts", prompts, "One a line. For templates, grids and large batches: farm submit --help"),
-      h("div", { class: "fields" }, labelled("Model", model), labelled("Images a prompt", repeats), labelled("Name", title)),
+      labelled("Prompts", prompts, "One per line. For templates, grids and large batches: farm submit --help"),
+      h("div", { class: "fields" }, labelled("Model", model), labelled("Images per prompt", repeats), labelled("Name", title)),
       h("details", {}, h("summary", {}, "More"), labelled("Negative prompt", negative), h("div", { class: "fields" }, ...NUMBERS.map(([name, label]) => labelled(label, numbers[name])), labelled("Sampler", sampler))),
       error,
       said,

@@ -17,7 +17,7 @@ async function ask(path, method = "GET", body = undefined) {
   try {
     answer = await fetch(path, { method, headers: OWN, body: body && JSON.stringify(body) });
   } catch {
-    throw new Refusal(0, { reason: "UNREACHABLE", message: "The farm does not answer. This page goes on when it does." });
+    throw new Refusal(0, { reason: "UNREACHABLE", message: "The farm does not answer. This page continues when it does." });
   }
   const content = await answer.json().catch(() => ({}));
   if (answer.ok) return content;
