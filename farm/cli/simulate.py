@@ -99,6 +99,10 @@ def _write(path: Path, text: str) -> None:
         raise click.ClickException(f"{path} cannot be written ({error.strerror}). Name another with --plot.") from None
 
 
+def _seconds(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:,.0f} s"
+
+
 def _print(report: Report) -> None:
     ended, submitted = report.jobs
     coverage = "-" if report.eta_coverage is None else f"{report.eta_coverage:.0%} of {report.quotes}"
@@ -108,8 +112,8 @@ def _print(report: Report) -> None:
             ("jobs that ended", f"{ended:,} of {submitted:,}"),
             ("images", f"{report.images:,}"),
             ("makespan", f"{report.makespan:,.0f} s"),
-            ("least possible", f"{report.bound:,.0f} s"),
-            ("efficiency", f"{report.efficiency:.3f}"),
+            ("least possible", _seconds(report.bound)),
+            ("efficiency", f"{report.efficiency:.3f}" if report.efficiency else "-"),
             ("rendered twice", f"{report.wasted:,}"),
             ("ends within their 80 % interval", coverage),
         ),
@@ -127,8 +131,8 @@ def _print(report: Report) -> None:
                 submitter.submitter,
                 f"{submitter.jobs:,}",
                 f"{submitter.images:,}",
-                f"{submitter.median_wait:,.0f} s",
-                f"{submitter.median_turnaround:,.0f} s",
+                _seconds(submitter.median_wait),
+                _seconds(submitter.median_turnaround),
             )
             for submitter in report.submitters
         ),

@@ -1,10 +1,12 @@
 """The least time in which a fleet could do a workload, knowing everything: what a run is measured against.
 
 Work is taken as divisible, Macs of a kind as one pool of capacity, and each Mac's time is what its faults leave of it,
-less one load of its quickest model unless nothing needs to be loaded. No schedule can be faster.
+less one load of its quickest model unless nothing needs to be loaded. No schedule can be faster. Jobs that no Mac fits
+are left out, as no schedule renders them.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from farm.scheduler import events as ev
@@ -49,8 +51,8 @@ def fluid_bound(
     jobs: Sequence[ev.JobOpened],
     upsets: Iterable[Upset],
     loads: bool = True,
-) -> float:
-    """Seconds after the start before which the last job cannot have ended.
+) -> float | None:
+    """Seconds after the start before which the last job that some Mac fits cannot have ended; None if it never can.
 
     Args:
         macs: The Macs.
@@ -60,17 +62,21 @@ def fluid_bound(
         loads: Whether each Mac must load a model before it can render.
     """
     capacities = list(_capacities(macs, joins, upsets, loads))
+    pools = {_pool(mac) for mac in macs}
+    jobs = [job for job in jobs if any(_fits(pool, _kind(job)) for pool in pools)]
     times = sorted({job.time for job in jobs})
     starts = times[:: max(1, len(times) // MOMENTS)]
-    return max(_bound_from(start, capacities, [job for job in jobs if job.time >= start]) for start in starts)
+    bounds = [_bound_from(start, capacities, [job for job in jobs if job.time >= start]) for start in starts]
+    return None if None in bounds else max((bound for bound in bounds if bound is not None), default=0.0)
 
 
-def _bound_from(start: float, capacities: Sequence[Capacity], jobs: Sequence[ev.JobOpened]) -> float:
+def _bound_from(start: float, capacities: Sequence[Capacity], jobs: Sequence[ev.JobOpened]) -> float | None:
     """When all of these jobs could be done, if all of them were there at `start` and nothing was before."""
     demands: dict[Kind, float] = {}
     for job in jobs:
-        kind = Kind(job.spec.model, job.spec.defaults.steps or 1, tuple(sorted(job.spec.pin.worker_labels.items())))
-        demands[kind] = demands.get(kind, 0.0) + job.image_count
+        demands[_kind(job)] = demands.get(_kind(job), 0.0) + job.image_count
+    if not _can_ever(capacities, demands, start):
+        return None
     low, high = start, start + 1.0
     while not _suffices(capacities, demands, start, high):
         low, high = high, start + 2 * (high - start)
@@ -82,21 +88,39 @@ def _bound_from(start: float, capacities: Sequence[Capacity], jobs: Sequence[ev.
     return low
 
 
-def _suffices(capacities: Sequence[Capacity], demands: dict[Kind, float], start: float, stop: float) -> bool:
+def _can_ever(capacities: Sequence[Capacity], demands: Mapping[Kind, float], start: float) -> bool:
+    """Whether the work gets done at all: a Mac that stays does any amount, those that go must do the rest before."""
+    stay = {capacity.pool for capacity in capacities if math.isinf(capacity.stop)}
+    rest = {kind: images for kind, images in demands.items() if not any(_fits(pool, kind) for pool in stay)}
+    go = [capacity for capacity in capacities if capacity.pool not in stay]
+    return not rest or _suffices(go, rest, start, max((capacity.stop for capacity in go), default=start))
+
+
+def _suffices(capacities: Sequence[Capacity], demands: Mapping[Kind, float], start: float, stop: float) -> bool:
     given: dict[Pool, float] = {}
     for capacity in capacities:
         seconds = min(stop, capacity.stop) - max(start, capacity.start)
         if seconds > 0:
             given[capacity.pool] = given.get(capacity.pool, 0.0) + seconds * capacity.rate
-    costs = {
-        (pool, kind): _seconds(pool, kind)
-        for pool in given
-        for kind in demands
-        if kind.model in pool[2] and set(kind.labels) <= set(pool[3])
-    }
+    costs = {(pool, kind): _seconds(pool, kind) for pool in given for kind in demands if _fits(pool, kind)}
     if {kind for _, kind in costs} != set(demands):
         return False
     return balance(given, demands, costs).makespan <= 1.0
+
+
+def _kind(job: ev.JobOpened) -> Kind:
+    labels = tuple(sorted(job.spec.pin.worker_labels.items()))
+    return Kind(job.spec.model, job.spec.defaults.steps or 1, labels)
+
+
+def _pool(mac: Mac) -> Pool:
+    facts = mac.facts
+    roomy = {offer.model for offer in facts.offers if MODELS[offer.model].peak_bytes <= facts.memory_bytes}
+    return facts.chip, facts.gpu_cores, tuple(sorted(roomy)), tuple(sorted(facts.labels.items()))
+
+
+def _fits(pool: Pool, kind: Kind) -> bool:
+    return kind.model in pool[2] and set(kind.labels) <= set(pool[3])
 
 
 def _seconds(pool: Pool, kind: Kind) -> float:
@@ -111,10 +135,8 @@ def _capacities(
     for upset in sorted(upsets, key=lambda upset: upset.time):
         by_mac.setdefault(upset.mac, []).append(upset)
     for mac, join in zip(macs, joins, strict=True):
-        memory = mac.facts.memory_bytes
-        models = tuple(sorted({offer.model for offer in mac.facts.offers if MODELS[offer.model].peak_bytes <= memory}))
-        pool = (mac.facts.chip, mac.facts.gpu_cores, models, tuple(sorted(mac.facts.labels.items())))
-        least = min((min(MODELS[model].load_seconds.values()) for model in models), default=0.0) if loads else 0.0
+        pool = _pool(mac)
+        least = min((min(MODELS[model].load_seconds.values()) for model in pool[2]), default=0.0) if loads else 0.0
         since, slowness, is_there = join + least, 1.0, True
         for upset in by_mac.get(mac.number, ()):
             if is_there and upset.time > since:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from farm.errors import ScenarioError
 from farm.simulator.scenario import Fault, Faults
 
 Change = Literal["slow", "crash", "leave", "return", "garbage", "sound"]
@@ -32,8 +33,17 @@ class Upset:
 
 
 def upsets(faults: Faults, mac_count: int, chance: random.Random) -> Iterator[Upset]:
-    """Yields every moment of every fault, in no order."""
-    for fault in faults.fault:
+    """Yields every moment of every fault, in no order.
+
+    Raises:
+        ScenarioError: A fault names a Mac that there is not.
+    """
+    for number, fault in enumerate(faults.fault):
+        if strangers := [str(mac) for mac in fault.macs if not 0 <= mac < mac_count]:
+            raise ScenarioError(
+                f"fault[{number}].macs names {', '.join(strangers)}, but the fleet's Macs are numbered from 0 to "
+                f"{mac_count - 1}, in the order of its file."
+            )
         macs = fault.macs or tuple(range(mac_count))
         for time, mac in _occasions(fault, macs, chance):
             yield from _moments(fault, time, mac)

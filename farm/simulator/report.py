@@ -25,13 +25,13 @@ class ChipReport:
 
 @dataclass(frozen=True, slots=True)
 class SubmitterReport:
-    """Jobs of one submitter: median seconds until they start and until they end, and how much was rendered."""
+    """Jobs of one submitter: images asked for, median seconds until jobs start and until they end; None if none did."""
 
     submitter: str
     jobs: int
     images: int
-    median_wait: float
-    median_turnaround: float
+    median_wait: float | None
+    median_turnaround: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,9 @@ class Report:
         jobs: Jobs that ended, and all.
         images: Images that were committed.
         makespan: Seconds from the start to the last image.
-        bound: Seconds that the least possible makespan has.
-        efficiency: Bound over makespan.
+        bound: Seconds that the least possible makespan has, of what some Mac fits; None if the Macs are not there for
+            long enough to render all that.
+        efficiency: Bound over makespan; 0 without either.
         wasted: Images that were rendered twice.
         eta_coverage: Part of the 80 % intervals in which the job really ended; None if none was given.
         quotes: How many intervals that are.
@@ -66,7 +67,7 @@ class Report:
     jobs: tuple[int, int]
     images: int
     makespan: float
-    bound: float
+    bound: float | None
     efficiency: float
     wasted: int
     eta_coverage: float | None
@@ -87,7 +88,7 @@ def summarize(simulation: Simulation) -> Report:
         images=sum(mac.image_count for mac in simulation.macs),
         makespan=makespan,
         bound=bound,
-        efficiency=bound / makespan if makespan else 0.0,
+        efficiency=bound / makespan if bound is not None and makespan else 0.0,
         wasted=records.wasted,
         eta_coverage=statistics.fmean(hits) if hits else None,
         quotes=len(hits),
@@ -144,8 +145,8 @@ def _submitters(records: Records) -> list[SubmitterReport]:
                 submitter=name,
                 jobs=len(jobs),
                 images=sum(job.image_count for job in jobs),
-                median_wait=statistics.median(waits) if waits else float("nan"),
-                median_turnaround=statistics.median(turnarounds) if turnarounds else float("nan"),
+                median_wait=statistics.median(waits) if waits else None,
+                median_turnaround=statistics.median(turnarounds) if turnarounds else None,
             )
         )
     return found

@@ -1,15 +1,29 @@
 """What is simulated: a fleet, a workload and faults, each a TOML file."""
 
 import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from farm.domain import ComputeUnit
 from farm.errors import ScenarioError
+from farm.simulator.speeds import MODELS
 
 T = TypeVar("T")
+
+Count = Annotated[int, Meta(ge=1, le=10**9)]
+Seconds = Annotated[float, Meta(ge=0.0, le=1e8)]
+"""Three years; whatever may be left out of a run is left out before that."""
+
+Deviation = Annotated[float, Meta(ge=0.0, le=10.0)]
+Slowness = Annotated[float, Meta(gt=0.0, le=1e6)]
+Part = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+MAX_OCCASIONS = 1_000_000
+"""How often one fault may be repeated; each time is kept in memory."""
 
 POLICIES: dict[str, tuple[ComputeUnit, ...]] = {
     "best": (ComputeUnit.CPU_AND_NE, ComputeUnit.CPU_AND_GPU),
@@ -34,11 +48,11 @@ class Macs:
     """
 
     chip: str
-    gpu_cores: int
-    count: int = 1
-    memory_gb: int = 16
+    gpu_cores: Count
+    count: Count = 1
+    memory_gb: Count = 16
     models: tuple[str, ...] = ("sd-1.5", "sdxl")
-    join_at: float = 0.0
+    join_at: Seconds = 0.0
     labels: dict[str, str] = field(default_factory=dict)
 
 
@@ -55,12 +69,12 @@ class Fleet:
         resident_models: Models that a Mac keeps loaded.
     """
 
-    mac: tuple[Macs, ...]
-    spread: float = 0.03
-    noise: float = 0.03
+    mac: Annotated[tuple[Macs, ...], Meta(min_length=1)]
+    spread: Deviation = 0.03
+    noise: Deviation = 0.03
     is_calibrated: bool = True
     is_compiled: bool = True
-    resident_models: int = 1
+    resident_models: Count = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +95,13 @@ class Jobs:
     """
 
     model: str
-    images: int
+    images: Count
     submitter: str = "somebody"
-    count: int = 1
-    at: float = 0.0
-    every: float = 0.0
+    count: Count = 1
+    at: Seconds = 0.0
+    every: Seconds = 0.0
     is_random: bool = False
-    steps: int = 25
+    steps: Count = 25
     priority: int = 0
     worker_labels: dict[str, str] = field(default_factory=dict)
 
@@ -96,7 +110,7 @@ class Jobs:
 class Workload:
     """Jobs."""
 
-    job: tuple[Jobs, ...]
+    job: Annotated[tuple[Jobs, ...], Meta(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +130,11 @@ class Fault:
 
     kind: Literal["away", "crash", "slow", "garbage"]
     macs: tuple[int, ...] = ()
-    at: float = 0.0
-    seconds: float = 0.0
-    factor: float = 1.0
-    every: float = 0.0
-    until: float = 1e6
+    at: Seconds = 0.0
+    seconds: Seconds = 0.0
+    factor: Slowness = 1.0
+    every: Seconds = 0.0
+    until: Seconds = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +142,7 @@ class Faults:
     """Faults, and how often an image fails by its own fault."""
 
     fault: tuple[Fault, ...] = ()
-    image_failure: float = 0.0
+    image_failure: Part = 0.0
 
 
 NO_FAULTS = Faults()
@@ -145,15 +159,52 @@ def parse(text: str, form: type[T], name: str) -> T:
     Raises:
         ScenarioError: It is not TOML, or a field is wrong or unknown.
     """
+    kind = form.__name__.lower()
     try:
         read = tomllib.loads(text)
-        unknown = [key for key in read if key not in form.__dataclass_fields__]  # type: ignore[attr-defined]
-        if unknown:
-            raise ScenarioError(
-                f"{name} has fields that a {form.__name__.lower()} has not: {', '.join(unknown)}. See examples/fleets/."
-            )
-        return msgspec.convert(read, form)
+        if unknown := list(_unknown(read, form)):
+            raise ScenarioError(f"{name} has unknown fields: {', '.join(unknown)}. See examples/fleets/ for samples.")
+        scenario = msgspec.convert(read, form)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise ScenarioError(
-            f"{name} is not a {form.__name__.lower()}: {error}. See examples/fleets/ for samples."
-        ) from error
+        raise ScenarioError(f"{name} is not a {kind}: {error}. See examples/fleets/ for samples.") from error
+    if wrong := list(_WRONG[form](scenario)):
+        raise ScenarioError(f"{name} cannot be simulated: {'; '.join(wrong)}.")
+    return scenario
+
+
+_ROWS: Mapping[str, type] = {"mac": Macs, "job": Jobs, "fault": Fault}
+"""What the rows of each table are."""
+
+
+def _unknown(read: Mapping[str, Any], form: Any) -> Iterator[str]:
+    """Where fields are that the form has not."""
+    for key, value in read.items():
+        if key not in form.__dataclass_fields__:
+            yield key
+        elif key in _ROWS and isinstance(value, list):
+            for number, row in enumerate(value):
+                if isinstance(row, dict):
+                    yield from (f"{key}[{number}].{inner}" for inner in _unknown(row, _ROWS[key]))
+
+
+def _wrong_jobs(workload: Workload) -> Iterator[str]:
+    for number, jobs in enumerate(workload.job):
+        if jobs.model not in MODELS:
+            yield f'job[{number}].model is "{jobs.model}", of which nothing is known; known are {", ".join(MODELS)}'
+
+
+def _wrong_faults(faults: Faults) -> Iterator[str]:
+    for number, fault in enumerate(faults.fault):
+        if fault.every and (fault.until - fault.at) / fault.every > MAX_OCCASIONS:
+            yield (
+                f"fault[{number}] is repeated more than {MAX_OCCASIONS:,} times between `at` and `until`; let `every` "
+                "be more seconds, or `until` fewer"
+            )
+
+
+_WRONG: Mapping[type, Callable[[Any], Iterator[str]]] = {
+    Fleet: lambda _: iter(()),  # which chips are known is looked up where their speeds are
+    Workload: _wrong_jobs,
+    Faults: _wrong_faults,
+}
+"""What no field's own type can tell to be wrong, by what the file is."""

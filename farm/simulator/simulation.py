@@ -36,7 +36,7 @@ BEAT_SECONDS = 5.0
 """Between two heartbeats; less often than a real worker's, as all that matters is that it is within the lease."""
 
 PATIENCE_SECONDS = 6 * 3600.0
-"""A farm in which nothing is committed for so long, with nothing more to come, will never end."""
+"""A farm in which nothing is committed for so long, with no job or Mac to come, will never end."""
 
 
 class Simulation:
@@ -87,9 +87,10 @@ class Simulation:
             until: Or until so many seconds after the start.
             images: Or until so many images were committed.
         """
+        last_to_come = max([opened.time for opened in self.arrivals] + self.joins, default=0.0)
         while (self._to_come or self.state.jobs) and self.now < until and self.records.image_count < images:
             self._turn()
-            if not self._to_come and self.now - self.records.last_commit > PATIENCE_SECONDS:
+            if self.now - max(self.records.last_commit, last_to_come) > PATIENCE_SECONDS:
                 break
         return self.records
 
@@ -320,7 +321,7 @@ def _arrivals_of(jobs: Jobs, chance: random.Random) -> Iterable[tuple[float, int
     time = jobs.at
     for number in range(jobs.count):
         images = max(1, round(jobs.images * chance.expovariate(1.0))) if jobs.is_random else jobs.images
-        yield time, images, jobs.submitter.format(n=number), jobs
+        yield time, images, jobs.submitter.replace("{n}", str(number)), jobs
         time += chance.expovariate(1.0) * jobs.every if jobs.is_random else jobs.every
 
 

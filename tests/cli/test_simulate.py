@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from farm.cli.simulate import simulate
-from tests.cli.conftest import runner
+from tests.cli.conftest import Run, runner
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "fleets"
 
@@ -61,3 +62,95 @@ def test_on_a_terminal_there_is_a_bar_and_the_figures_are_the_same(
     shown = CliRunner().invoke(simulate, command)
     assert (piped.stderr, "Simulating" in shown.stderr, shown.exit_code) == ("", True, 0)
     assert json.loads(shown.stdout) == json.loads(piped.stdout)
+
+
+ONE_MAC = """
+[[mac]]
+chip = "Apple M1"
+gpu_cores = 8
+memory_gb = 8
+"""
+
+AWAY_FOR_GOOD = """
+[[fault]]
+kind = "away"
+at = 100.0
+"""
+
+
+def simulated(
+    folder: Path, run: Run, fleet: str = ONE_MAC, workload: str = WORKLOAD, faults: str = ""
+) -> tuple[int, str, str]:
+    """Runs the command on files with these contents."""
+    files = {"fleet.toml": fleet, "workload.toml": workload, "faults.toml": faults}
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    paths = [folder / name for name in files]
+    return run("simulate", *paths[:2], "--faults", paths[2], "--json")
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "told"),
+    [
+        ("fleet", "mac = []", "length >= 1 - at `$.mac`"),
+        ("fleet", ONE_MAC + "count = 0", ">= 1 - at `$.mac[0].count`"),
+        ("fleet", ONE_MAC + "join_at = inf", "at `$.mac[0].join_at`"),
+        ("fleet", ONE_MAC + 'models = ["sd-9"]', "Nothing is known of sd-9 on Apple M1"),
+        ("fleet", ONE_MAC + "core_count = 8", "mac[0].core_count"),
+        ("fleet", "resident_models = 0" + ONE_MAC, ">= 1 - at `$.resident_models`"),
+        ("workload", "job = []", "length >= 1 - at `$.job`"),
+        ("workload", '[[job]]\nmodel = "sd-9"\nimages = 1', 'job[0].model is "sd-9"'),
+        ("workload", WORKLOAD.replace("40", "0"), ">= 1 - at `$.job[0].images`"),
+        ("workload", WORKLOAD + "steps = 0", ">= 1 - at `$.job[0].steps`"),
+        ("workload", WORKLOAD + "at = nan", "at `$.job[0].at`"),
+        ("workload", WORKLOAD + "every = -1.0", ">= 0.0 - at `$.job[0].every`"),
+        ("faults", '[[fault]]\nkind = "crash"\nmacs = [1]', "numbered from 0 to 0"),
+        ("faults", '[[fault]]\nkind = "crash"\nmacs = [-1]', "numbered from 0 to 0"),
+        ("faults", '[[fault]]\nkind = "slow"\nfactor = 0.0', "> 0.0 - at `$.fault[0].factor`"),
+        ("faults", '[[fault]]\nkind = "crash"\nevery = 1e-9', "fault[0] is repeated more than 1,000,000 times"),
+        ("faults", '[[fault]]\nkind = "melts"', "melts"),
+        ("faults", "image_failure = 2.0", "<= 1.0 - at `$.image_failure`"),
+    ],
+)
+def test_a_scenario_that_cannot_be_is_refused_with_what_is_wrong_and_where(
+    part: str, text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = simulated(tmp_path, runner(capsys), **{part: text})
+    words = " ".join(err.split())
+    assert (code, out, told in words, "That is a bug" in words) == (1, "", True, False), err
+
+
+def figures(text: str) -> Any:
+    """What was printed, if it is the JSON that every program reads."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_a_job_that_fits_no_mac_is_left_out_of_the_bound_and_the_macs_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = simulated(tmp_path, runner(capsys), workload=WORKLOAD + '[[job]]\nmodel = "sdxl"\nimages = 3')
+    report = figures(out)
+    assert (code, report["images"], report["jobs"]) == (0, 40, [1, 2]), err
+    assert 0 < report["bound"] <= report["makespan"]
+    assert [left["model"] for left in report["left_out"]] == ["sdxl"]
+
+
+@pytest.mark.parametrize(("at", "images"), [("100.0", range(1, 40)), ("0.0", range(1))])
+def test_macs_that_are_away_for_good_end_the_run_and_no_bound_is_made_up(
+    at: str, images: range, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = simulated(tmp_path, runner(capsys), faults=AWAY_FOR_GOOD.replace("100.0", at))
+    report = figures(out)
+    assert (code, report["bound"], report["efficiency"], report["jobs"]) == (0, None, 0.0, [0, 1]), err
+    assert report["images"] in images
+    assert report["submitters"][0]["median_turnaround"] is None
+
+
+def test_any_text_names_a_submitter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workload = WORKLOAD + 'submitter = "{x} {n} {"'
+    _, out, err = simulated(tmp_path, runner(capsys), workload=workload)
+    assert [submitter["submitter"] for submitter in figures(out)["submitters"]] == ["{x} 0 {"], err
