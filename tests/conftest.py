@@ -1,10 +1,15 @@
 """What holds for the whole suite."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Read when torch is imported. Its networks are small here, and the threads that it would share them among spin while
+# they wait for each other, which takes the processor from the tests beside.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The suite tries the same cases each time, so that it fails for what was changed. `make test-slow` explores new ones.
 # How long a case takes says more of what else the machine does than of the code.
