@@ -10,7 +10,7 @@ import logging
 import shutil
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def save_package(component: Component, path: Path) -> None:
         )
         import coremltools as ct
 
-        with _scalar_casts():
+        with _mended_coremltools():
             model = ct.convert(  # outputs are float32 whatever the precision, as Apple's converter declares them
                 traced,
                 inputs=[
@@ -93,17 +93,28 @@ def make_reproducible(package: Path) -> None:
 
 
 @contextlib.contextmanager
-def _scalar_casts() -> Iterator[None]:
-    """Lets coremltools 9 convert models under numpy 2.4.
+def _mended_coremltools() -> Iterator[None]:
+    """Has coremltools 9 convert under numpy 2.4, and in little more than half the time."""
+    from coremltools.converters.mil.frontend.torch import ops
+    from coremltools.converters.mil.mil import Block
+    from coremltools.converters.mil.mil.passes.pass_pipeline import PassPipelineManager
 
-    Its translation of `int(x)` and `bool(x)` calls Python's `int` on a constant array of shape (1,), which numpy allows
-    for arrays without dimensions only since 2.4 ("only 0-dimensional arrays can be converted to Python scalars"). Such
-    constants are handled here, everything else by the original.
+    with (
+        _replaced(ops, "_cast", _scalar_cast(ops._cast)),
+        _replaced(PassPipelineManager, "apply_pipeline", staticmethod(_apply_passes)),
+        # Follows compressed weights through the whole program after each pass; what torch traces has none.
+        _replaced(Block, "_propagate_nonreplaceable_vars", lambda _block: None),
+    ):
+        yield
+
+
+def _scalar_cast(original: Callable[[Any, Any, type, str], None]) -> Callable[[Any, Any, type, str], None]:
+    """A translation of `int(x)` and `bool(x)` that takes constant arrays of shape (1,).
+
+    coremltools calls Python's `int` on them, which numpy allows for arrays without dimensions only since 2.4 ("only
+    0-dimensional arrays can be converted to Python scalars"). Everything else is left to the original.
     """
     from coremltools.converters.mil import Builder
-    from coremltools.converters.mil.frontend.torch import ops
-
-    original = ops._cast
 
     def cast(context: Any, node: Any, dtype: type, dtype_name: str) -> None:
         value = context[node.inputs[0]].val
@@ -112,11 +123,32 @@ def _scalar_casts() -> Iterator[None]:
         else:
             original(context, node, dtype, dtype_name)
 
-    ops._cast = cast
+    return cast
+
+
+def _apply_passes(program: Any, pipeline: Any) -> None:
+    """Applies coremltools' passes to a program.
+
+    Its own loop checks the whole program after each of a hundred passes, which takes close to half of a conversion. The
+    finished program is still checked, by coremltools when it writes it and by `farm.convert.check` in use.
+    """
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+
+    for name in pipeline.passes:
+        graph_pass = PASS_REGISTRY[name]
+        graph_pass.set_options(pipeline.get_options(name))
+        graph_pass(program)
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Gives a module or a class another function for a while."""
+    original = vars(owner)[name]
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        ops._cast = original
+        setattr(owner, name, original)
 
 
 @contextlib.contextmanager

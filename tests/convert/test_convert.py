@@ -207,6 +207,8 @@ def test_a_conversion_that_fails_leaves_nothing_that_looks_like_a_model(
 
 def test_coremltools_is_left_as_it_was_found(model: Model) -> None:
     from coremltools.converters.mil.frontend.torch import ops
+    from coremltools.converters.mil.mil import Block
+    from coremltools.converters.mil.mil.passes.pass_pipeline import PassPipelineManager
 
-    cast: Any = ops._cast
-    assert cast.__module__ == ops.__name__
+    functions: list[Any] = [ops._cast, PassPipelineManager.apply_pipeline, Block._propagate_nonreplaceable_vars]
+    assert [function.__module__.split(".")[0] for function in functions] == ["coremltools"] * 3
