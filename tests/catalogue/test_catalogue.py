@@ -163,6 +163,14 @@ def test_half_a_package_is_no_package(catalogue: Catalogue, folder: Path, path: 
         catalogue.get("shapes")
 
 
+def test_a_package_whose_manifest_leads_out_of_it_is_refused(catalogue: Catalogue, folder: Path) -> None:
+    manifest = package(folder, "unet") / "Manifest.json"
+    manifest.write_text(manifest.read_text().replace("com.apple.CoreML/model.mlmodel", "../../secret"))
+
+    with pytest.raises(PackageError, match="leads out of the package"):
+        catalogue.get("shapes")
+
+
 @pytest.mark.parametrize(
     ("source", "target", "complaint"),
     [("original", "split_einsum", "no einsum"), ("split_einsum", "original", "holds einsums")],
