@@ -30,7 +30,14 @@ def read_package_manifest(package: Path) -> PackageManifest:
         content = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
         items = {key: inside(package / "Data", item["path"]) for key, item in content["itemInfoEntries"].items()}
         return PackageManifest(items[content["rootModelIdentifier"]], tuple(items.values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+    ) as error:  # loops of links too
         raise unreadable(package, f"Manifest.json does not name a model ({type(error).__name__}: {error})") from error
 
 

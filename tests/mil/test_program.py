@@ -78,6 +78,11 @@ def lead_manifest_out_of_the_package(package: Path) -> None:
     (package / "Manifest.json").write_text(json.dumps(manifest))
 
 
+def link_program_to_itself(package: Path) -> None:
+    program_file(package).unlink()
+    program_file(package).symlink_to(program_file(package))
+
+
 def remove_program(package: Path) -> None:
     program_file(package).unlink()
 
@@ -131,6 +136,7 @@ def take_weights_of_another_precision(package: Path) -> None:
         (fill_manifest_with_words, "Manifest.json does not name a model"),
         (name_no_model_in_manifest, "Manifest.json does not name a model"),
         (lead_manifest_out_of_the_package, "leads out of the package"),
+        (link_program_to_itself, "not a usable model package"),
         (remove_program, "cannot be read"),
         (empty_program, "holds no model"),
         (truncate_program, "not a Core ML specification"),
