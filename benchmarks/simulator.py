@@ -26,6 +26,9 @@ MEMORY_GOAL = 1.0
 WORKERS_GOAL = 2.0
 JOBS_GOAL = 4.0
 IMAGES_A_MAC = 40
+UNENDING = 100
+"""Times as many images in the jobs as are rendered while decisions are timed, so that every job lives to the end."""
+
 KINDS = 10
 SUBMITTERS = 10
 MACS_BY_JOBS = 1_000
@@ -52,22 +55,42 @@ def campus(macs: int) -> Fleet:
     return replace(sample, mac=tuple(replace(each, count=max(1, round(each.count * scale))) for each in sample.mac))
 
 
+def finish(simulation: Simulation) -> Simulation:
+    """Runs a simulation to its end. One that leaves work undone has no figure.
+
+    Raises:
+        RuntimeError: Some image was not committed.
+    """
+    asked = sum(job.image_count for job in simulation.arrivals)
+    done = simulation.run().image_count
+    if done != asked or simulation.state.jobs:
+        raise RuntimeError(
+            f"Only {done:,} of {asked:,} images were committed; {len(simulation.state.jobs):,} jobs live."
+        )
+    return simulation
+
+
 def decision_times(macs: int, jobs: int) -> tuple[float, float]:
-    """Median and mean time of a decision in microseconds while every Mac is busy: in the second quarter of the images.
+    """Median and mean time of a decision in microseconds, from ten images a Mac to twenty, with every job live.
 
     Args:
         macs: Macs in the fleet.
         jobs: Jobs, of as many kinds as `KINDS` and of `SUBMITTERS` people.
+
+    Raises:
+        RuntimeError: A job ended meanwhile.
     """
     total = macs * IMAGES_A_MAC
     workload = tuple(
-        Jobs("sd-1.5", -(-total // jobs), submitter=f"s{number % SUBMITTERS}", steps=20 + number % KINDS)
+        Jobs("sd-1.5", -(-total // jobs) * UNENDING, submitter=f"s{number % SUBMITTERS}", steps=20 + number % KINDS)
         for number in range(jobs)
     )
     simulation = TimedSimulation(campus(macs), Workload(workload))
     simulation.run(images=total // 4)
     simulation.decisions.clear()
     simulation.run(images=total // 2)
+    if len(simulation.state.jobs) != jobs:
+        raise RuntimeError(f"{len(simulation.state.jobs)} jobs were live at the end, not {jobs}.")
     return statistics.median(simulation.decisions) / 1e3, statistics.fmean(simulation.decisions) / 1e3
 
 
@@ -101,8 +124,7 @@ def main() -> None:
         typical = statistics.median(many[which] for _, many, _, _ in rounds)
         tell(f"decision_{name}", round(typical, 1), "us", None, compared_with="nothing", repeats=arguments.repeats)
     started = time.process_time()
-    simulation = Simulation(campus(arguments.macs), Workload((Jobs("sd-1.5", arguments.images),)))
-    simulation.run()
+    simulation = finish(Simulation(campus(arguments.macs), Workload((Jobs("sd-1.5", arguments.images),))))
     minutes = (time.process_time() - started) / 60
     efficiency = summarize(simulation).efficiency
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9

@@ -161,6 +161,14 @@ def test_the_other_sample_files_are_what_they_say(name: str, form: type) -> None
     assert parse((EXAMPLES / f"{name}.toml").read_text("utf-8"), form, name) != form(())
 
 
+def test_the_sample_day_is_of_ten_people_who_send_both_models_as_they_come() -> None:
+    arrivals = Simulation(DESK, parse((EXAMPLES / "day.toml").read_text("utf-8"), Workload, "day")).arrivals
+    for person in range(10):
+        jobs = [job for job in arrivals if job.submitter == f"person-{person}"]
+        assert {job.spec.model for job in jobs} == {"sd-1.5", "sdxl"}
+    assert len({job.time for job in arrivals if job.submitter != "hurried"}) > 20
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
