@@ -2,14 +2,20 @@
 
 Jobs of both models and many sizes arrive as they come at the sample studio. Each is given an interval when it is
 accepted and another when it is half done. The farm learns from jobs that have ended; the first hundred are for that.
+What `farm submit --dry-run` foretells is judged by jobs of 1 to 300 images that have the studio to themselves.
 """
 
 import argparse
+import functools
 import statistics
 from functools import partial
 from pathlib import Path
 
 from benchmarks.report import report
+from farm.scheduler import events as ev
+from farm.scheduler.eta import eta_alone
+from farm.scheduler.forecast import Eta
+from farm.scheduler.state import kind_of
 from farm.simulator.records import Records
 from farm.simulator.scenario import NO_FAULTS, Fault, Faults, Fleet, Jobs, Workload, parse
 from farm.simulator.simulation import Simulation
@@ -55,6 +61,50 @@ def covered(records: Records, moment: int) -> list[tuple[bool, float]]:
     ]
 
 
+ALONE_SIZES = (1, 3, 8, 20, 40, 100, 300)
+ALONE_SECONDS = 400.0
+"""The largest of these jobs ends within it on the studio."""
+
+
+def alone(jobs: int) -> Workload:
+    """Jobs of all these sizes in turn, each on an idle farm."""
+    return Workload(
+        tuple(
+            Jobs(
+                "sd-1.5",
+                size,
+                submitter="s{n}",
+                count=jobs // len(ALONE_SIZES),
+                at=ALONE_SECONDS * (1 + place),
+                every=ALONE_SECONDS * len(ALONE_SIZES),
+            )
+            for place, size in enumerate(ALONE_SIZES)
+        )
+    )
+
+
+class DryRuns(Simulation):
+    """Asks of each job, just before it comes, when it would end."""
+
+    @functools.cached_property
+    def foretold(self) -> dict[str, Eta | None]:
+        """What was said, by job."""
+        return {}
+
+    def _happen(self, event: ev.Event) -> None:
+        if isinstance(event, ev.JobOpened):
+            self.foretold[event.job_id] = eta_alone(self.state, kind_of(event.spec), event.image_count, self.now)
+        super()._happen(event)
+
+    def hits(self) -> dict[str, bool]:
+        """For each job but the first that learning takes: whether it ended within what was said."""
+        return {
+            job_id: quote is not None and end is not None and quote.earliest <= end <= quote.latest
+            for job_id, quote in list(self.foretold.items())[LEARNING:]
+            for end in (self.records.jobs[job_id].end_time,)
+        }
+
+
 def main() -> None:
     """Measures and prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -71,6 +121,13 @@ def main() -> None:
             tell(f"coverage_{name}_{when}_at_most", round(part, 3), "1", HIGH_GOAL)
             width = statistics.median(width for _, width in found)
             tell(f"relative_width_{name}_{when}", round(width, 3), "1", None)
+    dry = DryRuns(studio, alone(arguments.jobs + LEARNING), seed=1)
+    dry.run()
+    hits = dry.hits()
+    part = statistics.fmean(hits.values())
+    tell = partial(report, "eta", compared_with="80 %", repeats=len(hits))
+    tell("coverage_dry_run", round(part, 3), "1", LOW_GOAL, smaller_is_better=False)
+    tell("coverage_dry_run_at_most", round(part, 3), "1", HIGH_GOAL)
 
 
 if __name__ == "__main__":

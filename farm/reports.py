@@ -57,6 +57,7 @@ class ImageReport:
         provenance: How it came to be.
         render_seconds: From the start of the image to its decoded pixels.
         notes: What the submitter should know.
+        evaluations: How often the UNet was evaluated for it; 0 where that is not told.
     """
 
     key: AttemptKey
@@ -65,6 +66,7 @@ class ImageReport:
     provenance: Provenance
     render_seconds: float
     notes: tuple[str, ...] = ()
+    evaluations: int = 0
 
 
 @dataclass(frozen=True, slots=True)

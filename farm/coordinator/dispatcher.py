@@ -275,6 +275,7 @@ def _committed(
         provenance=image.provenance,
         render_seconds=image.render_seconds,
         notes=image.notes,
+        evaluations=image.evaluations,
     )
 
 

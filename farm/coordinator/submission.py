@@ -15,7 +15,7 @@ from farm.coordinator.loop import Loop
 from farm.coordinator.storage import Storage
 from farm.coordinator.viewer import prospective_job_view
 from farm.coordinator.views import JobView
-from farm.domain import ImageSpec, JobSpec, Model, step_count
+from farm.domain import ImageSpec, JobSpec, Model, evaluation_count
 from farm.errors import InfeasibleJobError, InvalidRequestError, RequestIdReusedError
 from farm.scheduler import events as ev
 
@@ -66,7 +66,7 @@ class Submission:
         self._arriving = arriving
         self._earlier = earlier
         self._count = 0
-        self._steps = 0
+        self._evaluations = 0
         self._is_staged = False
         self._digest = hashlib.sha256(msgspec.json.encode((request.spec, request.submitter)))
 
@@ -111,8 +111,7 @@ class Submission:
         if wrong:
             field, message = next(iter(wrong.items()))
             raise InvalidRequestError(f"{field} {message}. Nothing was submitted.", wrong)
-        filled = (entry.over(spec.defaults) for entry in entries)
-        self._steps += sum(step_count(image.steps or 1, image) for image in filled)
+        self._evaluations += sum(evaluation_count(entry.over(spec.defaults)) for entry in entries)
         rows = [encode_spec(entry) for entry in entries]
         for row in rows:
             self._digest.update(row + b"\n")
@@ -128,7 +127,7 @@ class Submission:
                 self._request.accepted_spec,
                 self._request.submitter,
                 self._count,
-                self._steps,
+                self._mean_evaluations,
                 self._loop.now(),
             )
 
@@ -192,4 +191,9 @@ class Submission:
             succeeded_count=0,
             next_attempt_number=1,
             create_time=now,
+            evaluations=self._mean_evaluations,
         )
+
+    @property
+    def _mean_evaluations(self) -> int:
+        return round(self._evaluations / self._count)

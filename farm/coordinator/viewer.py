@@ -20,7 +20,7 @@ from farm.reports import Stage
 from farm.scheduler import events as ev
 from farm.scheduler.eta import eta, eta_alone
 from farm.scheduler.explain import Reason, explain
-from farm.scheduler.state import Attempt, FarmState, Kind, LiveJob, Worker
+from farm.scheduler.state import Attempt, FarmState, LiveJob, Worker, kind_of
 from farm.scheduler.trouble import Loss
 
 WAITS_FOR_ITS_TURN = frozenset(
@@ -88,7 +88,7 @@ def _asides(job: LiveJob) -> str:
 
 
 def prospective_job_view(
-    state: FarmState, spec: JobSpec, submitter: str, image_count: int, steps: int, now: float
+    state: FarmState, spec: JobSpec, submitter: str, image_count: int, evaluations: int, now: float
 ) -> JobView:
     """A job as it would be if it were accepted now: it has no id, and ends as if it had the farm to itself.
 
@@ -97,13 +97,9 @@ def prospective_job_view(
         spec: The job's, with complete defaults.
         submitter: Who would submit it.
         image_count: Its images.
-        steps: Of all images together.
+        evaluations: Of the UNet for an image, the mean of all images.
         now: The time.
     """
-    assert spec.defaults.width is not None
-    assert spec.defaults.height is not None
-    mean_steps = round(steps / image_count)
-    kind = Kind(0, spec.model, spec.defaults.width, spec.defaults.height, mean_steps, spec.pin)
     return JobView(
         job_id="",
         spec=spec,
@@ -116,7 +112,7 @@ def prospective_job_view(
         create_time=now,
         start_time=None,
         end_time=None,
-        eta=eta_alone(state, kind, image_count, now),
+        eta=eta_alone(state, kind_of(spec, evaluations), image_count, now),
         reason="",
     )
 

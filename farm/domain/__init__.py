@@ -24,8 +24,8 @@ from farm.domain.images import (
     ImageState,
     Provenance,
     RenderSpec,
+    evaluation_count,
     resolve,
-    step_count,
 )
 from farm.domain.jobs import (
     FINAL_STATES,
@@ -80,6 +80,6 @@ __all__ = [
     "RenderSpec",
     "WorkerFacts",
     "WorkerState",
+    "evaluation_count",
     "resolve",
-    "step_count",
 ]

@@ -47,6 +47,9 @@ MAX_STEPS = 999
 MAX_STEPS_OF = {"lcm": 50, "tcd": 50}
 """Samplers that take fewer steps: consistency models were distilled for so many."""
 
+TWICE_A_STEP = ("heun", "dpmpp-2s-ancestral")
+"""Samplers that evaluate the UNet twice a step, but once in the last one, however their noise levels are spaced."""
+
 DEFAULT_STRENGTH = 0.8
 """How far an image leaves its `init_image` where nobody says; diffusers' default."""
 
@@ -128,6 +131,14 @@ def step_count(steps: int, spec: ImageSpec | RenderSpec) -> int:
         return steps
     strength = DEFAULT_STRENGTH if spec.strength is None else spec.strength
     return max(1, min(steps, int(steps * strength)))
+
+
+def evaluation_count(spec: ImageSpec | RenderSpec) -> int:
+    """How often the UNet is evaluated for an image, which decides what it costs; no steps count as one."""
+    steps, sampler = step_count(spec.steps or 1, spec), spec.sampler or ""
+    if sampler == "pndm":
+        return steps + (steps > 1)  # its second step evaluates at the first one's level again
+    return 2 * steps - 1 if sampler.startswith(TWICE_A_STEP) else steps
 
 
 def resolve(entry: ImageSpec, defaults: ImageSpec, index: int) -> RenderSpec:

@@ -7,7 +7,8 @@ an image, that figure stands instead, plus the pace of the one machine, and ever
 share of the uncertainty (a Kalman filter that neglects their correlation).
 
 A machine's pace is allowed to drift: one that slows by heat is priced as it is now. A single image that is far off
-hardly counts; a second one in a row is a change, and is believed at once.
+hardly counts; a second one in a row is a change, and is believed at once. A change is the machine's own; but while few
+images of a variant were seen on its chip, the first ones are taken for the exceptions.
 """
 
 import math
@@ -41,6 +42,9 @@ SURPRISE = 3.0
 PACE_BUCKET = 0.05
 """Machines whose pace agrees within 5 % are one rate group."""
 
+SEVERAL = 5
+"""Images of a variant on a chip from which their price stands, as that of a calibration does at once."""
+
 UNSURE = 0.25
 """Relative deviation from which an estimate is no base for a long task: nothing was measured yet."""
 
@@ -57,6 +61,13 @@ class Belief:
         gain = self.variance / total_variance
         self.mean += gain * error
         self.variance *= 1 - gain
+
+
+@dataclass(slots=True)
+class Price(Belief):
+    """Seconds of a step of a variant on a chip, and how many images were seen of it; `SEVERAL` for a calibration."""
+
+    count: int = SEVERAL
 
 
 @dataclass(slots=True)
@@ -84,7 +95,7 @@ class Estimate:
     """What an image is thought to take on a rate group.
 
     Attributes:
-        seconds_per_step: One denoising step.
+        seconds_per_step: One denoising step, which evaluates the UNet once.
         fixed_seconds: The rest of the image.
         deviation: Relative standard deviation of both together.
     """
@@ -100,7 +111,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one image took: `steps` denoising steps in `seconds`, from its start to its decoded pixels."""
+    """What one image took: `steps` evaluations of the UNet in `seconds`, from its start to its decoded pixels."""
 
     digest: str
     compute_unit: ComputeUnit
@@ -120,7 +131,9 @@ class Rates:
         models: By model, width and height: how much heavier than the prior.
         variants: By chip, GPU cores, digest and compute unit, where measured: seconds of a step at pace 0.
         paces: By worker: how much slower than others of its chip.
-        fixed_steps: Measured by digest and compute unit; what an image takes beside its steps, in steps.
+        fixed_parts: Measured by chip, GPU cores, digest and compute unit: what an image takes beside its steps, in
+            steps.
+        fixed_steps: The same by digest and compute unit, for chips where it was not measured.
         loads: Measured by chip, GPU cores, digest and compute unit: seconds to load.
         peaks: Measured by digest and compute unit: bytes of memory in use at most.
         told: By worker, digest and compute unit: seconds of the newest calibration that was taken in. A worker says it
@@ -128,8 +141,9 @@ class Rates:
     """
 
     models: dict[ModelKey, Weight] = field(default_factory=dict)
-    variants: dict[VariantKey, Belief] = field(default_factory=dict)
+    variants: dict[VariantKey, Price] = field(default_factory=dict)
     paces: dict[str, Pace] = field(default_factory=dict)
+    fixed_parts: dict[VariantKey, float] = field(default_factory=dict)
     fixed_steps: dict[tuple[str, ComputeUnit], float] = field(default_factory=dict)
     loads: dict[VariantKey, float] = field(default_factory=dict)
     peaks: dict[tuple[str, ComputeUnit], int] = field(default_factory=dict)
@@ -150,12 +164,19 @@ class Rates:
         if measured.seconds_per_step <= 0 or self.told.get((worker_id, *place)) == seconds:
             return
         self.told[worker_id, *place] = seconds
-        self.fixed_steps[place] = measured.fixed_seconds / measured.seconds_per_step
-        self.loads[(facts.chip, facts.gpu_cores, *place)] = measured.load_seconds
-        self.learn(worker_id, facts, Sample(*place, 1, seconds))
+        key = (facts.chip, facts.gpu_cores, *place)
+        self.fixed_parts[key] = self.fixed_steps[place] = measured.fixed_seconds / measured.seconds_per_step
+        self.loads[key] = measured.load_seconds
+        self.learn(worker_id, facts, Sample(*place, 1, seconds), is_calibration=True)
 
-    def learn(self, worker_id: str, facts: WorkerFacts, sample: Sample) -> bool:
+    def learn(self, worker_id: str, facts: WorkerFacts, sample: Sample, *, is_calibration: bool = False) -> bool:
         """Takes one image's render time into account, if it was of a variant that its worker still has.
+
+        Args:
+            worker_id: Who rendered it.
+            facts: What that is.
+            sample: What it took.
+            is_calibration: Whether it is no image, but the median of several steps.
 
         Returns:
             Whether it is the first of its variant on such machines, so that what was planned with the prior is far off.
@@ -165,15 +186,18 @@ class Rates:
             return False
         unit = sample.compute_unit
         pace = self.paces.setdefault(worker_id, Pace(PACE_VARIANCE))
-        seen = math.log(max(sample.seconds, 1e-6) / (sample.steps + self._fixed(offer.digest, unit)))
         key = (facts.chip, facts.gpu_cores, offer.digest, unit)
+        seen = math.log(max(sample.seconds, 1e-6) / (sample.steps + self._fixed(key)))
         variant = self.variants.get(key)
         if variant is None:
-            self.variants[key] = Belief(PACE_VARIANCE + NOISE_VARIANCE, seen - pace.mean)
+            variance = PACE_VARIANCE + NOISE_VARIANCE if is_calibration else CHIP_VARIANCE
+            self.variants[key] = Price(variance, seen - pace.mean, SEVERAL if is_calibration else 1)
             prior = math.log(prior_seconds(facts, unit, offer))
             self.models.setdefault((offer.model, offer.width, offer.height), Weight()).take(seen - pace.mean - prior)
             return True
         pace.variance += DRIFT_VARIANCE
+        is_young = variant.count < SEVERAL
+        variant.count += 1
         error = seen - variant.mean - pace.mean
         total = variant.variance + pace.variance + NOISE_VARIANCE
         limit = SURPRISE * math.sqrt(total)
@@ -181,7 +205,7 @@ class Rates:
             pace.surprise = 0
         elif pace.surprise == (sign := 1 if error > 0 else -1):
             pace.surprise = 0
-            pace.variance += error * error
+            (variant if is_young else pace).variance += error * error
             total += error * error
         else:
             pace.surprise = sign
@@ -192,7 +216,8 @@ class Rates:
 
     def estimate(self, facts: WorkerFacts, offer: ModelOffer, unit: ComputeUnit, pace: float = 0.0) -> Estimate:
         """What an image is thought to take on machines of this kind whose pace is `pace` (a logarithm)."""
-        variant = self.variants.get((facts.chip, facts.gpu_cores, offer.digest, unit))
+        key = (facts.chip, facts.gpu_cores, offer.digest, unit)
+        variant = self.variants.get(key)
         if variant is not None:
             step, variance = math.exp(variant.mean + pace), PACE_VARIANCE + NOISE_VARIANCE
         else:
@@ -200,7 +225,7 @@ class Rates:
             prior = prior_seconds(facts, unit, offer)
             step = prior * math.exp((weight.mean if weight else 0.0) + pace)
             variance = CHIP_VARIANCE + (0.0 if weight else MODEL_VARIANCE)
-        return Estimate(step, step * self._fixed(offer.digest, unit), math.sqrt(variance))
+        return Estimate(step, step * self._fixed(key), math.sqrt(variance))
 
     def is_measured(self, facts: WorkerFacts, offer: ModelOffer, unit: ComputeUnit) -> bool:
         """Whether machines with this chip rendered with this variant on this compute unit before."""
@@ -225,5 +250,5 @@ class Rates:
         known = self.paces.get(worker_id)
         return 1.0 if known is None else math.exp(-known.mean)
 
-    def _fixed(self, digest: str, unit: ComputeUnit) -> float:
-        return self.fixed_steps.get((digest, unit), FIXED_STEPS)
+    def _fixed(self, key: VariantKey) -> float:
+        return self.fixed_parts.get(key, self.fixed_steps.get(key[2:], FIXED_STEPS))

@@ -26,15 +26,20 @@ def eta(state: FarmState, job: LiveJob, now: float) -> Eta | None:
 def eta_alone(state: FarmState, demand: Demand, image_count: int, now: float) -> Eta | None:
     """When a job that is not there would end if it started now and had the farm to itself.
 
-    None while no machine that could render it now has rendered, with the same variant and compute unit, before.
+    As in a plan, that is what its images take as a fluid, and then its last one. None while no machine that could
+    render it now has rendered, with the same variant and compute unit, before.
     """
-    rate = sum(
-        group.count / group.seconds(way)
+    able = [
+        (group, way)
         for group in state.groups.values()
         if isinstance(way := fit(state.rates, demand, group.facts), Way)
         and state.rates.is_measured(group.facts, way.offer, way.compute_unit)
-    )
-    return state.forecasts.interval(now, image_count / rate) if rate else None
+    ]
+    if not able:
+        return None
+    rate = sum(group.count / group.seconds(way) for group, way in able)
+    quickest = min(group.seconds(way) + group.load_seconds(way) for group, way in able)
+    return state.forecasts.interval(now, image_count / rate + quickest)
 
 
 def fluid_ends(

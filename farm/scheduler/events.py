@@ -36,6 +36,8 @@ class JobOpened:
         succeeded_count: Images that were committed before.
         next_attempt_number: Numbers below it were used before.
         create_time: When the job was first accepted.
+        evaluations: How often the UNet is evaluated for an image, the mean of all images, as entries may name their own
+            steps and sampler; 0 for what the job's defaults say, in older journals and where a job is tried again.
     """
 
     job_id: str
@@ -48,6 +50,7 @@ class JobOpened:
     succeeded_count: int
     next_attempt_number: int
     create_time: float
+    evaluations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,11 @@ class AttemptEnded:
 
 @dataclass(frozen=True, slots=True)
 class ImageCommitted:
-    """An image is on disk under the name of its attempt, and from now on is the one that counts."""
+    """An image is on disk under the name of its attempt, and from now on is the one that counts.
+
+    Attributes:
+        evaluations: How often the UNet was evaluated for it; 0 where the worker or an older journal does not say.
+    """
 
     job_id: str
     time: float
@@ -174,6 +181,7 @@ class ImageCommitted:
     provenance: Provenance
     render_seconds: float
     notes: tuple[str, ...] = ()
+    evaluations: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Demand(Protocol):
 
     @property
     def steps(self) -> int:
-        """Denoising steps."""
+        """How often the UNet is evaluated for an image."""
 
     @property
     def pin(self) -> Pin:

@@ -46,7 +46,8 @@ def learn_image(state: FarmState, job: LiveJob, attempt: Attempt, event: ev.Imag
     worker, started = state.workers[event.worker_id], attempt.started
     error = event.render_seconds - worker.image_seconds
     worker.image_seconds += error * (RECENT if worker.image_seconds else 1.0)
-    sample = Sample(started.model_digest, started.compute_unit, job.kind.steps, event.render_seconds)
+    steps = event.evaluations or job.kind.steps
+    sample = Sample(started.model_digest, started.compute_unit, steps, event.render_seconds)
     if worker.facts is None:
         # A journal that is replayed names workers before they have joined.
         worker.samples[sample.digest, sample.compute_unit] = sample

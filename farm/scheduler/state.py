@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
-from farm.domain import AttemptKey, ComputeUnit, JobSpec, JobState, Pin, WorkerFacts, WorkerState, step_count
+from farm.domain import AttemptKey, ComputeUnit, JobSpec, JobState, Pin, WorkerFacts, WorkerState, evaluation_count
 from farm.errors import JobNotFoundError, StaleAttemptError, WorkerNotFoundError
 from farm.reports import Stage
 from farm.scheduler import events as ev
@@ -80,7 +80,7 @@ class Kind:
         model: Name of the model.
         width: Width in pixels.
         height: Height in pixels.
-        steps: Denoising steps, by the jobs' defaults.
+        steps: How often the UNet is evaluated for an image: for most samplers once a step, the mean of a job's images.
         pin: Where it may run.
         jobs: Live jobs of this kind.
         unsettled: Their images that are neither committed nor failed for good.
@@ -373,10 +373,15 @@ class FarmState:
         return attempt
 
 
-def kind_of(spec: JobSpec) -> Kind:
-    """What kind of job that is; without a number, which it has once it is live."""
+def kind_of(spec: JobSpec, evaluations: int = 0) -> Kind:
+    """What kind of job that is; without a number, which it has once it is live.
+
+    Args:
+        spec: The job's.
+        evaluations: Of the UNet for an image, the mean of all images; 0 for what the job's defaults say.
+    """
     size = (spec.defaults.width or 0, spec.defaults.height or 0)
-    return Kind(0, spec.model, *size, step_count(spec.defaults.steps or 1, spec.defaults), spec.pin)
+    return Kind(0, spec.model, *size, evaluations or evaluation_count(spec.defaults), spec.pin)
 
 
 def known_workers(state: FarmState) -> Iterator[tuple[str, WorkerFacts]]:

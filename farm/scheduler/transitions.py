@@ -79,7 +79,7 @@ def _job_opened(state: FarmState, event: ev.JobOpened) -> None:
         succeeded_count=event.succeeded_count,
         next_attempt_number=event.next_attempt_number,
         create_time=event.create_time,
-        kind=kind_of(event.spec),
+        kind=kind_of(event.spec, event.evaluations),
         last_start=event.time,
     )
     open_kind(state, job)

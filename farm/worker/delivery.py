@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from farm.diffusion.pipeline import Rendered
 from farm.diffusion.png import encode_png
-from farm.domain import AttemptKey, Provenance, RenderSpec
+from farm.domain import AttemptKey, Provenance, RenderSpec, evaluation_count
 from farm.errors import FarmError
 from farm.reports import AttemptReport, ImageFailureReport, ImageReport, Stage, StageReport
 from farm.worker.host_connection import HostConnection
@@ -57,7 +57,13 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 - one image that cannot be written must not cost the others theirs
             return failure(picture.key, picture.index, error)
         return ImageReport(
-            picture.key, picture.index, png, picture.provenance, picture.render_seconds, picture.rendered.notes
+            key=picture.key,
+            index=picture.index,
+            png=png,
+            provenance=picture.provenance,
+            render_seconds=picture.render_seconds,
+            notes=picture.rendered.notes,
+            evaluations=evaluation_count(picture.spec),
         )
 
 

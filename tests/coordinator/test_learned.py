@@ -10,12 +10,13 @@ from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.journal_reader import JournalReader
 from farm.coordinator.learned import decode, encode
 from farm.coordinator.views import JobView
-from farm.domain import ImageSpec, JobSpec, JobState
+from farm.domain import ImageSpec, JobSpec, JobState, evaluation_count
+from farm.reports import ImageReport
 from farm.scheduler import events as ev
 from farm.scheduler.state import FarmState
 from farm.scheduler.transitions import apply
-from tests.builders import attempt_started, image_committed, job_opened, worker_facts
-from tests.coordinator.scripted_engine import ScriptedEngine
+from tests.builders import PROVENANCE, attempt_started, image_committed, job_opened, worker_facts
+from tests.coordinator.scripted_engine import PNG, ScriptedEngine
 from tests.coordinator.test_coordinator import ended, farm, submit
 from tests.waiting import PATIENCE
 
@@ -74,6 +75,26 @@ async def test_what_was_learned_is_kept_now_and_then_and_not_only_at_the_end(
         async with asyncio.timeout(PATIENCE):
             while not decode(reader.kept("speeds")).rates.variants:
                 await asyncio.sleep(0.02)
+
+
+async def test_the_steps_of_entries_are_kept_with_the_job_and_those_of_each_image_with_it(tmp_path: Path) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        await joined(coordinator, engine)
+        submission = await coordinator.open_submission(JobSpec("shapes", defaults=ImageSpec(seed=1)), "alice", "", None)
+        await submission.add([ImageSpec(prompt="x", steps=steps) for steps in (10, 50, 40)])
+        await submission.accept()
+        await submission.abandon()
+        assignment = await engine.next_assignment()
+        index, spec = assignment.images[0]
+        took = evaluation_count(spec)
+        engine.report(ImageReport(assignment.key, index, PNG, PROVENANCE, 0.01, evaluations=took))
+        reader = JournalReader(tmp_path / "journal.sqlite3")
+        async with asyncio.timeout(PATIENCE):
+            while not (committed := [event for event in reader.replay() if isinstance(event, ev.ImageCommitted)]):
+                await asyncio.sleep(0.02)
+        opened = next(event for event in reader.replay() if isinstance(event, ev.JobOpened))
+    assert opened.evaluations == 33
+    assert [image.evaluations for image in committed] == [took]
 
 
 def test_what_cannot_be_read_is_learned_again() -> None:

@@ -16,7 +16,7 @@ from farm.diffusion.noise import Latents, TorchRandomSource
 from farm.diffusion.prediction import denoiser
 from farm.diffusion.samplers import SAMPLERS
 from farm.diffusion.schedule import Schedule, training_sigmas
-from farm.domain import DiffusionConfig
+from farm.domain import DiffusionConfig, ImageSpec, evaluation_count
 from farm.errors import PipelineError
 
 SHAPE = (1, 4, 8, 8)
@@ -186,6 +186,20 @@ def test_sigmas_fall_and_timesteps_stay_in_training(sampler: str, steps: int) ->
     assert len(schedule.sigmas) == steps + 1
     assert all(sigma > sigma_next for sigma, sigma_next in itertools.pairwise(schedule.sigmas))
     assert 0 <= min(schedule.timesteps) <= max(schedule.timesteps) <= 999
+
+
+@pytest.mark.parametrize("steps", [1, 8])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_an_image_is_priced_by_is_how_often_its_sampler_evaluates_the_unet(sampler: str, steps: int) -> None:
+    schedule = SAMPLERS[sampler].schedule(DiffusionConfig(), steps)
+    evaluated: list[float] = []
+
+    def denoise(x: Latents, sigma: float) -> Latents:
+        evaluated.append(sigma)
+        return 0.5 * x
+
+    *_, _end = SAMPLERS[sampler].solve(denoise, np.ones(SHAPE, np.float32), schedule.sigmas, TorchRandomSource(0))
+    assert len(evaluated) == evaluation_count(ImageSpec(steps=steps, sampler=sampler))
 
 
 def test_the_promised_samplers_are_all_there() -> None:

@@ -100,3 +100,25 @@ def test_a_machine_that_slows_down_is_known_to_be_slower_than_its_like() -> None
     assert rates.relative_speed("healthy") == pytest.approx(1.0, rel=0.1)
     assert rates.relative_speed("hot") == pytest.approx(0.5, rel=0.1)
     assert rates.relative_speed("new") == 1.0
+
+
+def test_a_first_image_that_is_far_off_prices_neither_its_chip_nor_its_machine_for_long() -> None:
+    """Whoever renders a variant first pays for cold caches; the others of its chip do not."""
+    for images in ([20.0] + [10.0] * 10, [5.0] + [10.0] * 10, [10.0, 20.0] + [10.0] * 10):
+        rates, facts = Rates(), worker_facts()
+        for seconds in images:
+            rates.learn("w", facts, Sample("sha256:original", CPU, 4, seconds))
+        assert rates.estimate(facts, FAST, CPU).seconds(4) == pytest.approx(10.0, rel=0.15), images
+        assert rates.relative_speed("w") == pytest.approx(1.0, rel=0.15), images
+
+
+def test_what_an_image_takes_beside_its_steps_is_each_chips_own() -> None:
+    large = mac("Apple M1 Max", 32, Measurement("sha256:original", GPU, 1.0, 1.0, 5.0))
+    small = mac("Apple M1", 8, Measurement("sha256:original", GPU, 4.0, 16.0, 5.0))
+    rates = Rates()
+    for worker_id, machine in (("large", large), ("small", small)):
+        rates.calibrate(worker_id, machine)
+    assert rates.estimate(large, FAST, GPU).seconds(4) == pytest.approx(1.0 + 4 * 1.0, rel=0.02)
+    assert rates.estimate(small, FAST, GPU).seconds(4) == pytest.approx(16.0 + 4 * 4.0, rel=0.02)
+    other = rates.estimate(mac("Apple M2", 10), FAST, GPU)
+    assert other.fixed_seconds / other.seconds_per_step == pytest.approx(4.0), "the newest, as nothing better is known"

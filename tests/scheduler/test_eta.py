@@ -1,8 +1,13 @@
 from dataclasses import replace
 
-from farm.scheduler.eta import eta
+import pytest
+
+from farm.domain import ComputeUnit
+from farm.scheduler.eta import eta, eta_alone
+from farm.scheduler.state import kind_of
 from farm.scheduler.transitions import apply
-from tests.scheduler.farms import Farm, facts
+from tests.builders import job_opened, job_spec
+from tests.scheduler.farms import Farm, facts, offer
 
 
 def test_the_first_image_of_a_model_corrects_what_was_foretold_without_knowing_it() -> None:
@@ -14,6 +19,41 @@ def test_the_first_image_of_a_model_corrects_what_was_foretold_without_knowing_i
     apply(farm.state, farm.image("j", started.number, 0, "w", 0.001))
     farm.decide()
     assert foretold(farm) < guess / 10
+
+
+def test_a_job_of_one_image_takes_that_image_and_the_load_however_many_machines_there_are() -> None:
+    farm = Farm()
+    for number in range(20):
+        farm.join(f"w{number}", facts({"a": 10.0}))
+    farm.submit("j", "a", 1)
+    alone = eta_alone(farm.state, farm.state.jobs["j"].kind, 1, farm.now)
+    assert alone is not None
+    assert alone.likely == pytest.approx(10.0 + 1.0, rel=0.1)
+    farm.decide()
+    assert foretold(farm) == pytest.approx(alone.likely, rel=0.1), "what was said before is what is said after"
+
+
+def test_entries_with_steps_of_their_own_teach_what_a_step_takes() -> None:
+    farm = Farm()
+    machine = facts({"a": 1.0})
+    farm.join("w", machine)
+    farm.submit("j", "a", 8)
+    started = farm.decide()[0]
+    for index in range(started.image_count):
+        image = replace(farm.image("j", started.number, index, "w", 5.0), evaluations=50)
+        apply(farm.state, image)
+    assert farm.state.rates.estimate(machine, offer("a"), ComputeUnit.CPU_ONLY).seconds(50) == pytest.approx(
+        5.0, rel=0.1
+    )
+    assert farm.state.rates.relative_speed("w") == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_job_is_placed_by_what_its_entries_say_and_one_of_an_older_journal_by_its_defaults() -> None:
+    assert kind_of(job_spec()).steps == 4
+    farm = Farm()
+    apply(farm.state, replace(job_opened(), evaluations=50))
+    assert farm.state.jobs["j"].kind.steps == 50
+    assert farm.state.jobs["j"].kind.work == pytest.approx(50 * 64 * 64 / 1e6)
 
 
 def foretold(farm: Farm) -> float:
