@@ -17,6 +17,11 @@ DOUBT = 1.5
 """A compute unit that was not measured must be thought so many times quicker than one that was, to be tried instead."""
 
 
+MEMORY_PART = 0.75
+"""Part of a machine's memory that a model may take: about what Metal recommends to keep in use on Macs of 16 and 24 GB
+(`recommendedMaxWorkingSetSize`). The rest is the system's, and a model that takes more swaps."""
+
+
 class Misfit(enum.Enum):
     """Why a machine can never render a kind of job as it is."""
 
@@ -76,16 +81,21 @@ def fit(rates: Rates, demand: Demand, facts: WorkerFacts) -> Way | Unfit:
             f"has {demand.model}, but in no variant and on no compute unit that the job allows"
             f"{_failures(facts, of_size)}",
         )
-    memory = facts.memory_bytes or math.inf
-    roomy = [(offer, unit) for offer, unit in allowed if rates.peak_memory(offer.digest, unit) <= memory]
+    room = room_bytes(facts)
+    roomy = [(offer, unit) for offer, unit in allowed if rates.peak_memory(offer.digest, unit) <= room]
     if not roomy:
         least = min(rates.peak_memory(offer.digest, unit) for offer, unit in allowed)
         return Unfit(
             Misfit.LACKS_MEMORY,
-            f"has {facts.memory_bytes / 2**30:.0f} GB of memory; {demand.model} was measured to need "
-            f"{least / 2**30:.1f} GB",
+            f"has {facts.memory_bytes / 2**30:.0f} GB of memory, of which a model may take {room / 2**30:.1f} GB; "
+            f"{demand.model} was measured to need {least / 2**30:.1f} GB",
         )
     return _quickest(rates, demand, facts, _one_a_unit(roomy))
+
+
+def room_bytes(facts: WorkerFacts) -> float:
+    """Bytes that a model may take on a machine; infinite where its memory is not known."""
+    return MEMORY_PART * facts.memory_bytes or math.inf
 
 
 def _allowed(pin: Pin, facts: WorkerFacts, offers: Iterable[ModelOffer]) -> Iterator[tuple[ModelOffer, ComputeUnit]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from farm.scheduler import events as ev
+from farm.scheduler.fitting import room_bytes
 from farm.scheduler.lp import balance
 from farm.simulator.faults import Upset
 from farm.simulator.mac import Mac

@@ -1,7 +1,8 @@
 """What this machine has measured, in a file, so that it is measured once.
 
 A measurement holds for one machine, one build of its system, one runtime, one model variant and one size; when one of
-them changes it is not found, and is made again.
+them changes it is not found, and is made again. Where a Mac does not say its build nobody could tell, and
+nothing is kept.
 """
 
 import logging
@@ -23,7 +24,7 @@ class Circumstances:
 
     Attributes:
         machine: The chip, its cores and the memory, in words.
-        system: Operating system with version and build.
+        system: Operating system with version and build; empty where the build is not known.
         runtime: The runtime.
     """
 
@@ -38,7 +39,7 @@ def circumstances(machine: Machine, runtime: str) -> Circumstances:
     cores = sum(level.cores for level in machine.levels)
     return Circumstances(
         machine=", ".join((machine.chip, machine.model, f"{cores} CPU and {machine.gpu_cores} GPU cores", memory)),
-        system=machine.os,
+        system=machine.os if machine.build else "",
         runtime=runtime,
     )
 
@@ -77,6 +78,8 @@ class MeasurementFile:
 
         That it cannot be written is logged: the farm works without, and measures again.
         """
+        if not self._under.system:
+            return
         others = [record for record in self._records if not self._holds(record)]
         own = [_Record(self._under, *self._sizes[one.digest], one) for one in measured if one.digest in self._sizes]
         self._records = others + own

@@ -94,7 +94,15 @@ def test_a_job_that_fits_no_memory_is_infeasible_with_the_figures() -> None:
     state = joined(replace(facts("Apple M1", 8, SPLIT), memory_bytes=8 * GIB))
     tell(state, "mac-0", Measurement("sha256:split", ANE, peak_memory_bytes=12 * GIB))
     (lack,) = missing(state.rates, KIND, known_workers(state))
-    assert lack == "mac-0 has 8 GB of memory; shapes was measured to need 12.0 GB"
+    assert lack == ("mac-0 has 8 GB of memory, of which a model may take 6.0 GB; shapes was measured to need 12.0 GB")
+
+
+@pytest.mark.parametrize(("peak", "fits"), [(6 * GIB, True), (6 * GIB + 1, False), (7.9 * GIB, False)])
+def test_a_model_may_take_three_quarters_of_a_machines_memory(peak: float, fits: bool) -> None:
+    state = joined(replace(facts("Apple M1", 8), memory_bytes=8 * GIB))
+    for digest in ("sha256:split", "sha256:original"):
+        tell(state, "mac-0", Measurement(digest, ANE, peak_memory_bytes=int(peak)))
+    assert isinstance(way_of(state), Way) is fits
 
 
 def test_a_machine_whose_memory_is_not_known_is_given_the_doubt() -> None:

@@ -43,6 +43,13 @@ def test_it_does_not_hold_for_another_machine_or_system(path: Path, machine: Mac
     assert open_file(path, machine).known() == ()
 
 
+def test_a_mac_that_does_not_say_its_build_keeps_nothing_as_it_would_outlive_an_update(path: Path) -> None:
+    nameless = replace(MAC, os="macOS 26.2", build="")
+    open_file(path, nameless).keep([MEASURED])
+    assert open_file(path, nameless).known() == ()
+    assert open_file(path).known() == (MEASURED, FAILED)
+
+
 def test_it_does_not_hold_for_another_runtime_model_or_size(path: Path) -> None:
     assert open_file(path, runtime="portable").known() == ()
     assert open_file(path, of=model(variant("sha256:2"))).known() == ()

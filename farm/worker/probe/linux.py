@@ -21,6 +21,7 @@ def read_linux(*, cpuinfo: str, meminfo: str, os_release: str, machine: str, cor
     processor = fields(cpuinfo)
     total = re.match(r"([0-9]{1,15}) kB", fields(meminfo).get("MemTotal", ""))
     name = re.search(r'^PRETTY_NAME="?([^"\n]*)', os_release, re.MULTILINE)
+    system = name[1] if name else "Linux"
     return Machine(
         chip=processor.get("model name", "") or machine,
         chip_class=ChipClass.CPU,
@@ -28,9 +29,10 @@ def read_linux(*, cpuinfo: str, meminfo: str, os_release: str, machine: str, cor
         performance_cores=cores,
         has_ane=False,
         memory_bytes=int(total[1]) * 1024 if total else 0,
-        os=name[1] if name else "Linux",
+        os=system,
         reason="this is not a Mac, so there is no Core ML: models run on the CPU, with the portable runtime",
         levels=(CoreLevel("Standard", cores),) if cores else (),
+        build=system,
         is_virtual="hypervisor" in processor.get("flags", "").split(),
         gaps=() if total else ("memory: /proc/meminfo does not say",),
     )

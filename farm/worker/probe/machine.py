@@ -26,7 +26,8 @@ class Machine:
         levels: CPU cores by level, the fastest first.
         model: Model identifier, such as "Mac16,12".
         name: What people call it, such as "MacBook Air".
-        build: Build of the operating system, such as "25B78".
+        build: Build of macOS, such as "25B78"; on other systems, which have none, the same as `os`. Empty for a Mac
+            that does not say it.
         is_translated: Whether this process runs under Rosetta.
         is_virtual: Whether it is a virtual machine.
         gaps: What could not be learned, and what was assumed.
