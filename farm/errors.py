@@ -92,7 +92,7 @@ class ModelNotFoundError(FarmError):
 
 
 class TimeLimitError(FarmError):
-    """Somebody waited for images as long as they may, and they were not ready."""
+    """The images that a caller waited for were not ready within the time limit."""
 
     reason = "TIME_LIMIT_EXCEEDED"
 
@@ -146,7 +146,7 @@ class PackageError(FarmError):
 
 
 class FetchError(FarmError):
-    """A model cannot be fetched: it is not there, the hub does not answer, or what came is damaged."""
+    """A model cannot be fetched: it is not there, the hub does not answer, or what arrived is damaged."""
 
     reason = "FETCH_FAILED"
 
@@ -158,19 +158,19 @@ class UnsupportedOperationsError(PackageError):
 
 
 class ConversionError(FarmError):
-    """A checkpoint cannot be converted, or what came of it does not compute what the checkpoint does."""
+    """A checkpoint cannot be converted, or the result does not compute what the checkpoint does."""
 
     reason = "CONVERSION_FAILED"
 
 
 class FeedError(FarmError):
-    """The arrays given to a model are not the ones that it takes: names, shapes or types."""
+    """The arrays given to a model have wrong names, shapes or types."""
 
     reason = "FEED_INVALID"
 
 
 class PipelineError(FarmError):
-    """A model folder does not make a pipeline, or cannot render what was asked."""
+    """A model folder does not make up a pipeline, or cannot render what was asked."""
 
     reason = "PIPELINE_UNUSABLE"
 
@@ -200,7 +200,7 @@ class MembershipError(FarmError):
 
 
 class InvitationError(FarmError):
-    """What a machine is to join with is no invitation."""
+    """What a machine is to join with is not an invitation line."""
 
     reason = "INVITATION_INVALID"
 
@@ -242,7 +242,7 @@ class AccessFilesError(FarmError):
 
 
 class UnauthenticatedError(FarmError):
-    """The call carries no token, or one that does not count (any more)."""
+    """The call carries no token, or one that is not valid (any more)."""
 
     reason = "UNAUTHENTICATED"
 
@@ -266,7 +266,7 @@ class UntrustedServerError(FarmError):
 
 
 class WebhookError(FarmError):
-    """A job's end could not be told to its webhook."""
+    """A webhook could not be notified of its job's end."""
 
     reason = "WEBHOOK_FAILED"
 

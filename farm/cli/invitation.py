@@ -30,7 +30,7 @@ class Invitation:
 
 
 def read_invitation(text: str) -> Invitation:
-    """Reads the line of an invitation.
+    """Reads an invitation line.
 
     Raises:
         InvitationError: It is none, or part of it is missing.
@@ -57,6 +57,6 @@ def read_invitation(text: str) -> Invitation:
 
 def _wrong(problem: str) -> InvitationError:
     return InvitationError(
-        f"This is not the line of an invitation: {problem}. Run `farm workers invite` where the coordinator runs, and "
+        f"This is not an invitation line: {problem}. Run `farm workers invite` where the coordinator runs, and "
         "paste what it prints, whole."
     )

@@ -41,7 +41,7 @@ def join_farm(invitation: Invitation, worker_id: str, folder: MembershipFolder) 
         if earlier.ca != invitation.ca:
             raise MembershipError(
                 f'This machine belongs to the farm at {earlier.farm_address} already, as "{earlier.worker_id}". Leave '
-                "that one first with `farm worker leave`; the invitation stays good meanwhile."
+                "that one first with `farm worker leave`; the invite stays valid meanwhile."
             )
         earlier_token = folder.load_secrets().worker_token
     request = access_service_pb2.EnrollRequest(join_token=invitation.token, worker_token=earlier_token)

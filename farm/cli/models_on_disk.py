@@ -39,7 +39,7 @@ Example:
 @click.option("--link", is_flag=True, help="Use the folder where it is instead of copying it.")
 @json_option
 def add(path: Path, name: str, link: bool, as_json: bool) -> None:
-    """Add the model at PATH, a folder or a zip archive, to those of this machine.
+    """Add the model at PATH, a folder or a zip archive, to this machine.
 
     Reads every layout in which Core ML Stable Diffusion models are published; `docs/models.md` lists them. If there is
     a model with this name already, PATH becomes another form of it.
