@@ -116,7 +116,7 @@ def _kind(job: ev.JobOpened) -> Kind:
 
 def _pool(mac: Mac) -> Pool:
     facts = mac.facts
-    roomy = {offer.model for offer in facts.offers if MODELS[offer.model].peak_bytes <= facts.memory_bytes}
+    roomy = {offer.model for offer in facts.offers if MODELS[offer.model].peak_bytes <= room_bytes(facts)}
     return facts.chip, facts.gpu_cores, tuple(sorted(roomy)), tuple(sorted(facts.labels.items()))
 
 
