@@ -30,14 +30,7 @@ def read_package_manifest(package: Path) -> PackageManifest:
         content = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
         items = {key: inside(package / "Data", item["path"]) for key, item in content["itemInfoEntries"].items()}
         return PackageManifest(items[content["rootModelIdentifier"]], tuple(items.values()))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-    ) as error:  # loops of links too
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise unreadable(package, f"Manifest.json does not name a model ({type(error).__name__}: {error})") from error
 
 
@@ -46,6 +39,7 @@ def inside(folder: Path, name: str) -> Path:
 
     Raises:
         ValueError: It leads out of the folder.
+        RuntimeError: It is a loop of links.
     """
     found = folder / name
     if not found.resolve().is_relative_to(folder.resolve()):
