@@ -20,7 +20,7 @@ demo: $(VENV)/.farm ## Start a farm on this machine, render the sample batch int
 	@$(BIN)/farm demo
 
 test: lint $(VENV)/.tools ## Run lint, strict types and all tests.
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test ## Check style and types.
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,26 @@ TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("suite", TIMELESS, derandomize=True)
 settings.register_profile("explore", TIMELESS, derandomize=False)
 settings.load_profile("suite")
+
+LONG_FILES = (
+    "diffusion/test_architectures.py",
+    "ray/test_faults.py",
+    "convert/test_convert.py",
+    "ray/test_worker_faults.py",
+    "diffusion/test_parity.py",
+    "ray/test_joining.py",
+    "cli/test_worker.py",
+    "ray/test_network.py",
+    "ray/test_security.py",
+)
+"""What takes longest. It begins first, lest one process works through it while the others have nothing left to do;
+files that compute stand beside files that wait for Ray."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of `LONG_FILES` before all others."""
+    turns = {Path(__file__).parent / name: turn for turn, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: turns.get(item.path, len(turns)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONG_FILES
+
 ROOT = Path(__file__).parents[1]
 FARM = ROOT / "farm"
 
@@ -157,3 +159,7 @@ def test_files_stay_of_a_size_that_can_be_read() -> None:
     lengths = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
     long = {name: lines for name, lines in lengths.items() if lines > 400}
     assert not long, f"split by noun: {long}"
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    assert [name for name in LONG_FILES if not (ROOT / "tests" / name).exists()] == []
