@@ -8,6 +8,7 @@ from farm.domain import JobState, WorkerState
 from farm.scheduler.blame import MAX_IN_A_ROW, avoided, must_wait
 from farm.scheduler.fitting import Misfit, Unfit, fit
 from farm.scheduler.plan import Level, Way
+from farm.scheduler.pull import ends_alone
 from farm.scheduler.state import FarmState, LiveJob, Worker
 
 
@@ -110,7 +111,7 @@ def _explain_turn(state: FarmState, job: LiveJob, worker: Worker, way: Way) -> A
     if line is not None and line != job.job_id:
         return Reason.OTHER_JOB_FIRST, f"could render it, but job {line} comes first"
     seconds, left = state.groups[worker.place.group].seconds(way), job.kind.unsettled / level.rates[job.kind.number]
-    if seconds > left + level.quickest[job.kind.number]:
+    if seconds > left + level.quickest[job.kind.number] and ends_alone(state, job.kind.number):
         return (
             Reason.TOO_SLOW_NOW,
             f"could render it, but takes {seconds:.0f} s for an image and all of them will be done in {left:.0f} s",

@@ -60,11 +60,19 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A running task that another worker could bring in earlier, and its quickest attempt."""
+    """A running task that another worker could bring in earlier.
+
+    Attributes:
+        finish: When its quickest attempt is thought to end.
+        key: That attempt.
+        kind: Its job's.
+        newest: Number of its newest attempt.
+    """
 
     finish: float
     key: AttemptKey
     kind: int
+    newest: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,4 +218,4 @@ def _ends(
             # An image that takes longer than it should will take as long again, as far as anybody can tell.
             current = seconds - elapsed if elapsed < seconds else elapsed
             finish += current + (len(attempt.task.remaining) - 1) * max(seconds, elapsed)
-        yield (key.job_id, attempt.task.number), Late(finish, key, job.kind.number)
+        yield (key.job_id, attempt.task.number), Late(finish, key, job.kind.number, max(attempt.task.attempts))

@@ -24,6 +24,10 @@ would keep the others waiting (guided self-scheduling, Polychronopoulos and Kuck
 CANDIDATES = 64
 """Late tasks that an idle group looks at."""
 
+LEAD_SECONDS = 300.0
+"""A group stays with a model until the submitter it works for is so much of the group's time ahead of another who waits
+for it: models change seldom, and nobody waits for good where one machine must serve all."""
+
 GAIN = 0.9
 """Who joins others in a task must be thought to do so within this part of the time that they still take."""
 
@@ -41,18 +45,24 @@ def choose(state: FarmState, plan: Plan, worker_id: str, place: Place, now: floa
     key, group = place.group, state.groups[place.group]
     for level in plan.levels:
         shares = level.shares.get(key, {})
+        firsts = {
+            number: (way, job)
+            for number, queue in level.queues.items()
+            if (way := plan.ways.get((key[0], number))) is not None
+            and (job := _first(state, queue, worker_id, now)) is not None
+        }
+        least = min((state.accounts[job.submitter].served for _, job in firsts.values()), default=0.0)
         best: tuple[tuple[bool, bool, float], LiveJob, Way, float] | None = None
-        for number, queue in level.queues.items():
-            way = plan.ways.get((key[0], number))
-            if way is None or (job := _first(state, queue, worker_id, now)) is None:
-                continue
+        for number, (way, job) in firsts.items():
             left = job.kind.unsettled / level.rates[number]
             load = 0.0 if number == place.kind else group.load_seconds(way)
             # Slow workers sit out the tail, where an image that they begin would be the last.
             is_late = group.seconds(way) * (place.depth + 1) + load > left + level.quickest[number]
-            if is_late and _is_rendered(state, number):
+            if is_late and ends_alone(state, number):
                 continue
-            rank = _rank(group, level, number, way, shares.get(number, 0.0), _stays(group, place, number, way))
+            lead = (state.accounts[job.submitter].served - least) / job.kind.work * group.seconds(way) / group.count
+            stays = lead <= LEAD_SECONDS and _stays(group, place, number, way)
+            rank = _rank(group, level, number, way, shares.get(number, 0.0), stays)
             if best is None or rank > best[0]:
                 best = rank, job, way, left
         if best is not None:
@@ -61,9 +71,13 @@ def choose(state: FarmState, plan: Plan, worker_id: str, place: Place, now: floa
     return None
 
 
-def _is_rendered(state: FarmState, number: int) -> bool:
-    """Whether somebody renders that kind of job now: only then can a worker leave the last images to others."""
-    return any(group.occupied.get(number) for group in state.groups.values())
+def ends_alone(state: FarmState, number: int) -> bool:
+    """Whether the last images of a kind can be left to others: somebody renders it, and nobody has anything else to do.
+
+    A worker that must finish something else first cannot be counted on to be there in time.
+    """
+    kinds = {kind for group in state.groups.values() for kind in group.occupied}
+    return kinds == {number}
 
 
 def _first(state: FarmState, queue: Queue, worker_id: str, now: float) -> LiveJob | None:
@@ -127,6 +141,8 @@ def choose_late(state: FarmState, plan: Plan, key: GroupKey, worker_id: str, now
             continue
         if any(job.attempts[number].started.worker_id == worker_id for number in task.attempts):
             continue
+        if max(task.attempts) > late.newest:
+            continue  # somebody joined since the plan, which does not know how much earlier it ends so
         # The second attempt meets the first one half-way, so an image may be enough; one more must beat both.
         images = 1 if len(task.attempts) == 1 else len(task.remaining)
         if group.load_seconds(way) + images * group.seconds(way) <= GAIN * (late.finish - now):
