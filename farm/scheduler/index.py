@@ -1,5 +1,7 @@
 """Keeps the indexes of the state true to its jobs and workers. Called by `transitions`, after each change of either."""
 
+from collections.abc import Mapping
+
 from farm.domain import WorkerFacts, WorkerState
 from farm.scheduler.state import DEPTH, Account, FarmState, Group, LiveJob, Place, Worker
 
@@ -29,6 +31,13 @@ def close_kind(state: FarmState, job: LiveJob) -> None:
     if not account.job_count:
         del state.accounts[job.submitter]
     _count_labels(state, job, -1)
+
+
+def index_accounts(state: FarmState, served: Mapping[str, float]) -> None:
+    """Enters who takes part in a new plan, and what they begin with."""
+    for name, account in state.accounts.items():
+        account.takes_part = name in served
+        account.served = served.get(name, account.served)
 
 
 def _count_labels(state: FarmState, job: LiveJob, change: int) -> None:

@@ -86,6 +86,7 @@ class Plan:
         ways: By sort of machine and kind; a pair that is not here does not fit.
         late: Running tasks, the one that ends last first; only where workers are idle.
         ends: When each job that waits or runs is thought to end, before any margin.
+        served: What each submitter that takes part, with a job that runs or could, has had or is taken to have had.
     """
 
     time: float
@@ -94,3 +95,4 @@ class Plan:
     ways: Mapping[tuple[int, int], Way]
     late: tuple[Late, ...]
     ends: Mapping[str, float]
+    served: Mapping[str, float]

@@ -5,7 +5,8 @@ submitter is owed the same work; how that is best spread over unlike machines is
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from farm.scheduler.eta import fluid_ends
 from farm.scheduler.fitting import fit
@@ -49,13 +50,14 @@ def due_time(state: FarmState) -> float | None:
 
 def make_plan(state: FarmState, now: float) -> Plan:
     """The plan that the state calls for; the same state gives the same plan."""
-    by_level = _levels(state, now)
     kinds = {kind.number: kind for kind in state.kinds.values()}
     ways = dict(_ways(state, kinds))
+    hands = dict(_hands(state, kinds, ways))
+    by_level = _levels(state, {number for _, number in hands}, now)
+    served = _served(state, by_level)
     levels = tuple(
-        level
+        _level(state, priority, by_level[priority], kinds, ways, hands, served)
         for priority in sorted(by_level, reverse=True)
-        if (level := _level(state, priority, by_level[priority], kinds, ways)) is not None
     )
     cells = len(state.jobs) + sum(len(state.groups) * len(level.queues) for level in levels)
     return Plan(
@@ -65,12 +67,38 @@ def make_plan(state: FarmState, now: float) -> Plan:
         ways=ways,
         late=_late(state, ways, now) if state.vacant[0] else (),
         ends=fluid_ends(state, levels, ways, now),
+        served=served,
     )
 
 
-def _levels(state: FarmState, now: float) -> dict[int, list[LiveJob]]:
-    """Jobs that wait, by priority; one that has aged to the highest one stands first in it."""
-    jobs = [state.jobs[job_id] for job_id in state.runnable]
+def _hands(
+    state: FarmState, kinds: Mapping[int, Kind], ways: Mapping[tuple[int, int], Way]
+) -> Iterator[tuple[tuple[GroupKey, int], int]]:
+    """How many workers of each group may render each kind: without those set aside for all jobs of it that wait."""
+    aside = {number: _aside(state, kind) for number, kind in kinds.items()}
+    for key, group in state.groups.items():
+        for number in kinds:
+            if (key[0], number) in ways and (hands := group.count - aside[number][key]) > 0:
+                yield (key, number), hands
+
+
+def _aside(state: FarmState, kind: Kind) -> Counter[GroupKey]:
+    """Workers, by group, that are set aside for every job of a kind that waits."""
+    jobs = [state.jobs[job_id] for job_id in kind.jobs if job_id in state.runnable]
+    if not jobs:
+        return Counter()
+    aside = {name for name, standing in jobs[0].standings.items() if standing.aside}
+    for job in jobs[1:]:
+        aside = {name for name in aside if (standing := job.standings.get(name)) is not None and standing.aside}
+    return Counter(place.group for name in aside if (place := state.workers[name].place) is not None)
+
+
+def _levels(state: FarmState, able: Container[int], now: float) -> dict[int, list[LiveJob]]:
+    """Jobs that wait and that somebody may render, by priority; one that has aged to the highest one is first in it.
+
+    A job that nobody may render sets no bar for those that age.
+    """
+    jobs = [job for job_id in state.runnable if (job := state.jobs[job_id]).kind.number in able]
     top = max((job.priority for job in jobs), default=0)
     aged = {job.job_id for job in jobs if _aged(job, now) >= top > job.priority}
     by_level: dict[int, list[LiveJob]] = {}
@@ -92,37 +120,59 @@ def _ways(state: FarmState, kinds: Mapping[int, Kind]) -> Iterator[tuple[tuple[i
                 yield (machine, number), way
 
 
+def _served(state: FarmState, by_level: Mapping[int, Iterable[LiveJob]]) -> dict[str, float]:
+    """What each submitter that takes part in the plan has had; who did not until now begins with what others have had.
+
+    Nobody earns credit while nothing of theirs could run. The others are those of the newcomer's highest priority, if
+    there are any: who waits at a lower one has had nothing, and stands no nearer for it.
+    """
+    accounts = state.accounts
+    running: dict[int, set[str]] = {}
+    for job in state.jobs.values():
+        if job.attempts:
+            running.setdefault(job.priority, set()).add(job.submitter)
+    anybody = min((account.served for account in accounts.values() if account.takes_part), default=0.0)
+    served: dict[str, float] = {}
+    for priority in sorted(by_level.keys() | running.keys(), reverse=True):
+        names = dict.fromkeys(job.submitter for job in by_level.get(priority, ()))
+        names |= dict.fromkeys(sorted(running.get(priority, ())))
+        least = min((accounts[name].served for name in names if accounts[name].takes_part), default=anybody)
+        for name in names:
+            if name not in served:
+                had, takes_part = accounts[name].served, accounts[name].takes_part
+                served[name] = had if takes_part else max(had, least)
+    return served
+
+
 def _level(
     state: FarmState,
     priority: int,
     jobs: Iterable[LiveJob],
     kinds: Mapping[int, Kind],
     ways: Mapping[tuple[int, int], Way],
-) -> Level | None:
-    """Spreads the jobs of one priority over all groups; None if no group can render any of them."""
-    able = {number for _, number in ways}
+    hands: Mapping[tuple[GroupKey, int], int],
+    served: Mapping[str, float],
+) -> Level:
+    """Spreads the jobs of one priority over all groups."""
     queues: dict[int, dict[str, list[LiveJob]]] = {}
     for job in jobs:
-        if job.kind.number in able:
-            queues.setdefault(job.kind.number, {}).setdefault(job.submitter, []).append(job)
-    if not queues:
-        return None
+        queues.setdefault(job.kind.number, {}).setdefault(job.submitter, []).append(job)
     counts = {key: float(group.count) for key, group in state.groups.items()}
     seconds = {
-        (key, number): group.seconds(way)
+        (key, number): group.seconds(ways[key[0], number])
         for key, group in state.groups.items()
         for number in queues
-        if (way := ways.get((key[0], number))) is not None
+        if (key, number) in hands
     }
     loaded = _loaded(state, queues, ways, counts, seconds)
-    best = balance(counts, _demands(state, queues, kinds, seconds, counts), loaded)
+    best = balance(counts, _demands(queues, kinds, seconds, counts, served), loaded)
     shares: dict[GroupKey, dict[int, float]] = {}
     rates = dict.fromkeys(queues, 0.0)
     quickest: dict[int, float] = {}
     for (key, number), time in best.times.items():
         shares.setdefault(key, {})[number] = time / (counts[key] * best.makespan)
-        rates[number] += time / (best.makespan * seconds[key, number])
         group, way = state.groups[key], ways[key[0], number]
+        rates[number] += time / (best.makespan * seconds[key, number]) * (hands[key, number] / group.count)
         quickest[number] = min(quickest.get(number, math.inf), group.seconds(way) + group.load_seconds(way))
     return Level(
         priority=priority,
@@ -161,11 +211,11 @@ def _loaded(
 
 
 def _demands(
-    state: FarmState,
     queues: Mapping[int, Mapping[str, list[LiveJob]]],
     kinds: Mapping[int, Kind],
     seconds: Mapping[tuple[GroupKey, int], float],
     counts: Mapping[GroupKey, float],
+    served: Mapping[str, float],
 ) -> dict[int, float]:
     """Images of each kind to plan for: what each submitter is owed, spread over its kinds by what remains of them.
 
@@ -183,9 +233,8 @@ def _demands(
         owed = totals
     else:
         pace = max(counts[key] * kinds[number].work / cost for (key, number), cost in seconds.items())
-        served = {name: state.accounts[name].served for name in totals}
         quantum = FAIR_SECONDS * pace / len(totals)
-        target = max(served.values()) + quantum
+        target = max(served[name] for name in totals) + quantum
         owed = {name: target - served[name] for name in totals}
     demands = dict.fromkeys(queues, 0.0)
     for (name, number), work in remaining.items():

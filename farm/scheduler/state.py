@@ -278,11 +278,13 @@ class Account:
 
     Attributes:
         job_count: Those live jobs.
-        served: Work that was placed for it, in megapixel-steps; counted from the least that anybody had when it came.
+        served: Work that was placed for it, in megapixel-steps; counted from the least that others had when it came.
+        takes_part: Whether a job of it ran or could have run when the newest plan was made.
     """
 
     job_count: int = 0
     served: float = 0.0
+    takes_part: bool = False
 
 
 @dataclass(slots=True)

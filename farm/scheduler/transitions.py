@@ -12,7 +12,7 @@ from farm.domain import AttemptKey, AttemptState, JobState
 from farm.errors import StaleAttemptError, WrongStateError
 from farm.scheduler import blame
 from farm.scheduler import events as ev
-from farm.scheduler.index import close_kind, index_job, index_machine, index_worker, open_kind
+from farm.scheduler.index import close_kind, index_accounts, index_job, index_machine, index_worker, open_kind
 from farm.scheduler.measuring import learn_image, note_forecasts, take_facts, variant_measured, worker_changed
 from farm.scheduler.ranges import RangeSet
 from farm.scheduler.state import Attempt, FarmState, LiveJob, Task, Worker, kind_of
@@ -335,6 +335,7 @@ def _step_done(state: FarmState, event: ev.StepDone) -> None:
 
 def _planned(state: FarmState, event: ev.Planned) -> None:
     state.plan, state.is_stale = event.plan, False
+    index_accounts(state, event.plan.served)
     note_forecasts(state, event.plan)
 
 

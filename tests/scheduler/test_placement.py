@@ -45,6 +45,8 @@ def test_a_job_that_waits_for_long_gets_its_turn_beside_a_higher_priority() -> N
     farm.join("w", facts({"a": 10.0}))
     farm.submit("low", "a", 100, submitter="bob")
     farm.submit("high", "a", 10_000, priority=5)
+    # Nobody can render this one, so it is no bar to reach.
+    farm.submit("stuck", "a", 1, priority=100, submitter="carol", pin=Pin(worker_labels={"room": "none"}))
     for _ in range(200):
         farm.decide()
         farm.finish("w", 10.0)
@@ -65,6 +67,56 @@ def test_submitters_get_the_same_work_whatever_they_have_submitted() -> None:
     for started in farm.started:
         images[started.job_id.split("-")[0]] += started.image_count
     assert abs(images["many"] - images["few"]) <= 60
+
+
+def test_on_one_machine_a_second_submitter_gets_its_turn_though_its_images_are_of_another_kind() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 10.0}))
+    farm.submit("many", "a", 2000, submitter="alice")
+    farm.submit("few", "a", 2000, submitter="bob", steps=9)
+    for _ in range(100):
+        farm.decide()
+        farm.finish("w", 10.0)
+    jobs = [started.job_id for started in farm.started]
+    assert abs(jobs.count("many") - jobs.count("few")) < 20
+    changes = sum(one != other for one, other in itertools.pairwise(jobs))
+    assert 2 <= changes < 20, "it changes, and not for the sake of a fraction"
+
+
+def test_who_comes_later_starts_level_with_the_others_whoever_has_a_job_that_fits_nobody() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 1.0}))
+    nowhere = Pin(worker_labels={"room": "none"})
+    farm.submit("first", "a", 10_000, submitter="alice")
+    farm.submit("stuck", "a", 1, submitter="carol", pin=nowhere)
+    farm.submit("stuck-too", "a", 1, submitter="bob", pin=nowhere)
+    render(farm, 50)
+    farm.submit("bobs", "a", 10_000, submitter="bob")
+    farm.submit("daves", "a", 10_000, submitter="dave")
+    before = len(farm.started)
+    render(farm, 30)
+    jobs = [started.job_id for started in farm.started[before:]]
+    assert all(9 <= jobs.count(job_id) <= 12 for job_id in ("first", "bobs", "daves"))
+
+
+def test_who_paused_a_job_has_no_credit_from_the_time_of_the_pause() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 1.0}))
+    farm.submit("first", "a", 10_000, submitter="alice")
+    farm.submit("paused", "a", 10_000, submitter="bob")
+    apply(farm.state, ev.JobPaused("paused", farm.now, "by its owner"))
+    render(farm, 50)
+    apply(farm.state, ev.JobResumed("paused", farm.now))
+    before = len(farm.started)
+    render(farm, 30)
+    jobs = [started.job_id for started in farm.started[before:]]
+    assert abs(jobs.count("first") - jobs.count("paused")) <= 4
+
+
+def render(farm: Farm, tasks: int) -> None:
+    for _ in range(tasks):
+        farm.decide()
+        farm.finish("w")
 
 
 def test_a_worker_stays_with_the_model_that_it_has_loaded() -> None:
@@ -114,6 +166,36 @@ def test_a_quick_machine_joins_two_that_are_slow() -> None:
     farm.join("quick", facts({"a": 1.0}))
     farm.pass_time(1.0)
     assert [started.worker_id for started in farm.decide()] == ["quick"], "one that brings nothing is left idle"
+
+
+def test_machines_with_nothing_else_to_do_share_what_is_late_among_them() -> None:
+    farm = Farm()
+    for number in range(5):
+        farm.join(f"slow-{number}", facts({"a": 100.0}))
+    farm.submit("j", "a", 5)
+    farm.decide()
+    farm.pass_time(1.0)
+    for number in range(20):
+        farm.join(f"quick-{number}", facts({"a": 2.0}))
+    doubled = [started.task_number for started in farm.decide()]
+    assert sorted(doubled) == [1, 2, 3, 4, 5]
+
+
+def test_slow_machines_do_not_leave_the_end_to_a_quick_one_that_is_set_aside_for_the_job() -> None:
+    farm = Farm()
+    farm.join("quick", facts({"a": 1.0}))
+    farm.submit("j", "a", 20)
+    farm.decide()
+    slow = [f"slow-{number}" for number in range(3)]
+    for worker_id in slow:
+        farm.join(worker_id, facts({"a": 30.0}))
+    farm.fail("quick")
+    apply(farm.state, ev.WorkerSetAside("j", farm.now, "quick", "it failed"))
+    farm.decide()
+    assert [farm.jobs_of(worker_id) for worker_id in slow] == [{"j"}] * 3
+    for worker_id in slow:
+        apply(farm.state, ev.WorkerLeft(worker_id, farm.now, "it is gone"))
+    assert farm.decide() == [], "nobody is left who may render it"
 
 
 def test_what_a_suspended_worker_holds_is_doubled_by_one_with_nothing_else_to_do() -> None:

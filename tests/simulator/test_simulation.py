@@ -136,6 +136,13 @@ def test_a_second_submitter_does_not_wait_until_the_first_ones_batch_is_done() -
     assert all(submitter.median_wait is not None and submitter.median_wait < 60.0 for submitter in summary.submitters)
 
 
+def test_a_small_job_of_another_kind_does_not_crawl_beside_a_large_one() -> None:
+    jobs = (Jobs("sd-1.5", 5000), Jobs("sd-1.5", 12, submitter="second", steps=24, at=300.0, priority=10))
+    simulation = Simulation(replace(DESK, mac=DESK.mac * 6), Workload(jobs))
+    simulation.run(until=420.0)
+    assert [job.submitter for job in simulation.records.jobs.values() if job.end_time is not None] == ["second"]
+
+
 def test_intervals_are_given_for_jobs_when_they_are_new_and_when_they_are_half_done() -> None:
     simulation = run()
     assert [len(job.quotes) for job in simulation.records.jobs.values()] == [2, 2]
