@@ -108,14 +108,15 @@ def _figure(comparison: Comparison | None) -> str:
 _PREFACE = f"""
 ## Architectures
 
-Small models of each architecture with random weights, made by diffusers and transformers, converted, and rendered by
-the portable runtime beside diffusers' own pipeline in torch float32, on the same seed. In each cell the PSNR of the
-pixels in dB, with float32 packages of the ORIGINAL form / with float16 packages of the SPLIT_EINSUM form ("equal" where
-every pixel is), and in brackets the standard deviation of the reference's pixels, from 0 to 1. Goals are 40 and 30 dB,
-with references that vary by {CONTRAST} at least. Empty cells: that sampler is not used with that model, or diffusers'
-own differs from the paper's there. The latter are two: its PNDM averages v's of unlike noise levels; and begun in the
-middle of its schedule, as for images that start from a picture, it begins a step early and tells the network steps
-other than those of its latents. Begun so, its LMS weighs slopes that it does not have; here it is mended to weigh those
-that it has (unmended: 22 to 30 dB).
+Small models of each architecture with random weights, made by diffusers and transformers, converted, rendered by
+the portable runtime, and compared with diffusers' own pipeline in torch float32 on the same seed. Each cell holds
+the PSNR of the pixels in dB, with float32 packages of the ORIGINAL form / with float16 packages of the SPLIT_EINSUM
+form ("equal" if every pixel is), and in brackets the standard deviation of the reference's pixels, from 0 to 1.
+Goals are 40 and 30 dB, with references that vary by at least {CONTRAST}. Empty cells: that sampler is not used with
+that model, or diffusers' own differs from the paper there. The latter holds twice: its PNDM averages v's of
+different noise levels; and when it starts in the middle of its schedule, as for images that start from a picture,
+it starts one step early and gives the network other steps than those of its latents. When diffusers' LMS starts
+there, it weighs slopes that it does not have; for this table it is corrected to weigh those that it has
+(uncorrected: 22 to 30 dB).
 
 """
