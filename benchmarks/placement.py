@@ -69,6 +69,39 @@ def busy_day() -> Workload:
     return Workload((*jobs, *(Jobs("sdxl", 50, submitter=f"s{n}", count=60, steps=20) for n in range(0, 10, 2))))
 
 
+TWO_SUBMITTERS = {
+    "unfairness_two_kinds_one_mac": (
+        Fleet((Macs("Apple M1", 8),)),
+        Workload((Jobs("sd-1.5", 20_000, submitter="a"), Jobs("sd-1.5", 20_000, submitter="b", steps=24))),
+    ),
+    "unfairness_two_models_one_mac": (
+        Fleet((Macs("Apple M1 Max", 32, memory_gb=64),)),
+        Workload((Jobs("sd-1.5", 20_000, submitter="a"), Jobs("sdxl", 20_000, submitter="b", steps=20))),
+    ),
+    "unfairness_beside_a_stuck_job": (
+        Fleet((Macs("Apple M1", 8), Macs("Apple M1 Max", 32))),
+        Workload(
+            (
+                Jobs("sd-1.5", 20_000, submitter="a"),
+                Jobs("sd-1.5", 20_000, submitter="b", at=3600.0),
+                Jobs("sd-1.5", 1, submitter="c", worker_labels={"room": "none"}),
+            )
+        ),
+    ),
+}
+"""By figure: small farms on which `a` and `b` have something waiting throughout the last two of three hours."""
+
+
+def distance(fleet: Fleet, workload: Workload) -> float:
+    """Relative distance of the work of `a` and `b`, in the last two of three hours, from the mean of both."""
+    simulation = Simulation(fleet, workload)
+    simulation.run(until=3 * 3600.0)
+    first, last = int(3600 // WORK_BIN_SECONDS), int(3 * 3600 // WORK_BIN_SECONDS)
+    given = simulation.records.work
+    one, other = (sum(given.get((name, number), 0.0) for number in range(first, last)) for name in "ab")
+    return abs(one - other) / (one + other)
+
+
 def unfairness(simulation: Simulation) -> float:
     """Largest relative distance of a submitter's work from the mean, over every hour that was run.
 
@@ -135,6 +168,9 @@ def main() -> None:
     day = Simulation(studio, busy_day())
     day.run(until=DAY_SECONDS)
     tell("unfairness", round(unfairness(day), 4), "1", FAIRNESS_GOAL, compared_with="equal work in any hour")
+    for figure, (fleet, workload) in TWO_SUBMITTERS.items():
+        far = distance(fleet, workload)
+        tell(figure, round(far, 4), "1", FAIRNESS_GOAL, compared_with="equal work in two hours")
 
 
 if __name__ == "__main__":
