@@ -84,7 +84,7 @@ def examine_all(place: Place) -> Iterator[Check]:
     yield check_port("Ray's address", place.ray_address, "--ray-address")
     yield check_disk(place.state, shutil.disk_usage(_existing(place.state)).free)
     yield check_clock(time.time(), [Path(__file__), *place.state.glob("*")], _is_synchronized())
-    for folder in (place.state / "access", place.folder):
+    for folder in (place.state, place.folder):
         yield from check_modes(folder)
 
 

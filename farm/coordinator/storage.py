@@ -24,7 +24,7 @@ class Storage:
     """All that a coordinator keeps on disk.
 
     Args:
-        folder: The state folder; made if it is not there.
+        folder: The state folder; made if it is not there, and closed to all but its owner.
 
     Raises:
         JournalError: Another coordinator uses the folder, it cannot be written, or its journal cannot be used.
@@ -32,7 +32,8 @@ class Storage:
 
     def __init__(self, folder: Path) -> None:
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts and images are nobody else's business
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)  # prompts and images are nobody else's business, whoever made the folder first
             self._lock = filelock.FileLock(folder / "lock", thread_local=False)
             self._lock.acquire(blocking=False)
         except filelock.Timeout:

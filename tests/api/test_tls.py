@@ -142,6 +142,7 @@ def test_the_certificate_is_made_anew_when_the_addresses_of_the_machine_change(t
 
 
 def test_a_farm_is_found_on_its_machine_while_it_listens_and_its_keys_are_its_users_alone(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o755)  # as whoever needs Ray's token first makes it
     with running_farm(tmp_path / "state") as farm:
         entry = find_local_farm(farm.address)
         assert entry is not None

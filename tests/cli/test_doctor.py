@@ -45,7 +45,7 @@ def test_what_fails_is_told_with_what_to_do_and_the_exit_code(run: Run, tmp_path
     assert code == 1
     (failed,) = [check for check in json.loads(out)["checks"] if check["verdict"] == "fail"]
     assert "authority.pem" in failed["detail"]
-    assert failed["next_step"] == f"chmod -R go= {access}"
+    assert failed["next_step"] == f"chmod -R go= {tmp_path / 'state'}"
 
 
 def verdicts(*found: Check) -> list[str]:
