@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,17 +59,17 @@ class ArtifactStore:
             In the same order, what was stored, or why it could not be.
         """
         folders = {path.parent for path, _ in files}
-        for folder in folders:
-            if not folder.is_dir():
-                _make_folder(folder)
-        stored = list(self._pool.map(self._write, files))
-        for folder in folders:
-            _flush_folder(folder)
-        return stored
+        unmade = _failures(_make_folder, folders)
+        outcomes = list(self._pool.map(self._write, files))
+        failures = _failures(_flush_folder, folders - unmade.keys()) | unmade
+        return [failures.get(path.parent, outcome) for (path, _), outcome in zip(files, outcomes, strict=True)]
 
     def _write(self, file: tuple[Path, bytes]) -> Stored | OSError:
-        if self.room()[0] < reserve_bytes(self._root):
-            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        try:
+            if self.room()[0] < reserve_bytes(self._root):
+                return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            return error
         return _write(*file)
 
     def remove(self, path: Path) -> None:
@@ -164,7 +164,20 @@ def _sha256(path: Path) -> str | None:
         return None
 
 
+def _failures(action: Callable[[Path], None], folders: Iterable[Path]) -> dict[Path, OSError]:
+    """Does something to each folder; where it did not work, and why."""
+    failures = {}
+    for folder in folders:
+        try:
+            action(folder)
+        except OSError as error:
+            failures[folder] = error
+    return failures
+
+
 def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     _flush_folder(folder.parent)
     _flush_folder(folder.parent.parent)

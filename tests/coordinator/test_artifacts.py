@@ -37,6 +37,16 @@ def test_a_file_that_cannot_be_written_leaves_nothing_and_spares_the_others(stor
     assert files(store) == {"j/00000/00000001-1.png"}
 
 
+def test_a_folder_that_cannot_be_made_fails_its_own_files_and_no_others(store: ArtifactStore) -> None:
+    fine = store.path("j", 0, 1)
+    store.store([(fine, b"png")])
+    fine.parents[1].with_name("blocked").write_bytes(b"a file where the job's folder would be")
+    blocked = [store.path("blocked", index, 1) for index in range(2)]
+    *failed, stored = store.store([*((path, b"png") for path in blocked), (fine, b"png")])
+    assert [type(outcome) for outcome in failed] == [NotADirectoryError] * 2
+    assert isinstance(stored, Stored)
+
+
 def test_what_no_commit_names_is_swept_away(store: ArtifactStore) -> None:
     kept, orphan, half, gone = (store.path(*key) for key in (("j", 0, 1), ("j", 0, 2), ("j", 1, 1), ("deleted", 0, 1)))
     store.store([(kept, b"a"), (orphan, b"b"), (gone, b"c")])
