@@ -1,5 +1,6 @@
 """The local socket by which a bridge reaches the daemon: only this user's processes, on this machine."""
 
+import logging
 import queue
 import socket
 import threading
@@ -12,6 +13,8 @@ from pathlib import Path
 from farm.carrier.messages import Message, decode
 
 _FLUSH_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +85,19 @@ class BridgeConnection:
 
     def _read(self) -> None:
         self._tell(Connected(self))
-        with suppress(EOFError, OSError):
+        try:
             while True:
                 self._tell(Heard(self, decode(self._connection.recv_bytes())))
+        except (EOFError, OSError):
+            pass
+        except ValueError as error:
+            # What it said is lost, so no more is heard over this bridge; the next one says again what matters.
+            _log.error(
+                "bridge.not_understood reason=%r next='the bridge is made anew; if this goes on, the coordinator runs "
+                "another version of the farm: install the same one here'",
+                str(error),
+            )
+            self.close()
         self._tell(Gone(self))
         self._outgoing.put(None)
         self._writer.join()

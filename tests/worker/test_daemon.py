@@ -9,6 +9,7 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from farm.carrier.messages import (
@@ -50,7 +51,10 @@ class Bridge:
         self.heard: list[Message] = []
 
     def say(self, message: Message) -> None:
-        self._connection.send_bytes(encode(message))
+        self.say_bytes(encode(message))
+
+    def say_bytes(self, data: bytes) -> None:
+        self._connection.send_bytes(data)
 
     def next(self, kind: type[Said], holds: Callable[[Said], object] = lambda _: True) -> Said:
         """Waits for the next message of a kind for which something holds."""
@@ -170,6 +174,20 @@ def test_the_newest_bridge_counts_and_the_one_before_is_closed(folder: Path) -> 
             old.next(Farewell)
         new.say(assignment(1))
         new.end_of(1)
+
+
+def test_a_bridge_that_says_what_cannot_be_read_is_closed_and_the_next_one_is_heard(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with daemon(folder) as running:
+        bridge, _ = running.bridge()
+        bridge.say_bytes(msgspec.msgpack.encode(("Assignment", None, {"of": "another version"})))
+        with pytest.raises((EOFError, ConnectionError)):
+            bridge.next(Farewell)
+        assert "another version of the farm" in caplog.text
+        second, _ = running.bridge()
+        second.say(assignment(1))
+        second.end_of(1)
 
 
 def test_rendering_goes_on_without_a_bridge(folder: Path) -> None:
