@@ -10,6 +10,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 
 from farm.carrier.messages import (
     Acknowledge,
@@ -52,6 +53,9 @@ WINDOW_BYTES = 8 << 20
 BACKLOG = 200
 """With so many messages waiting for the socket, those that may be lost are."""
 
+UNREADABLE_SECONDS = 60.0
+"""A finished report that its disk did not give for so long is given up, and what it was of is rendered again."""
+
 STOP_SECONDS = 5.0
 """How long a daemon that is stopped waits for the coordinator to take what is finished."""
 
@@ -79,6 +83,8 @@ class Daemon:
         self._inbox = inbox
         self._bridge: BridgeConnection | None = None
         self._held = outbox.attempts()
+        self._rendering: set[AttemptKey] = set()  # held, and the renderer has not said their end yet
+        self._unreadable_since: float | None = None  # the next report that is waiting
         self._waiting: deque[int] = deque()  # what this bridge was not offered yet
         self._in_flight: dict[int, int] = {}  # what it was, with sizes, and is not acknowledged
         self._refusal = ""
@@ -110,6 +116,7 @@ class Daemon:
                 self._take(message)
             if time.monotonic() >= beat_at:
                 self._say(Beat())
+                self._mend()
                 beat_at = time.monotonic() + BEAT_SECONDS
         self._wind_up()
         if self._refusal:
@@ -138,6 +145,7 @@ class Daemon:
         self._bridge = bridge
         self._waiting = deque(self._outbox.numbers())
         self._in_flight.clear()
+        self._unreadable_since = None
         _log.info("daemon.bridge_connected kept=%d attempts=%d", len(self._waiting), len(self._held))
         self._say(Hello(self._worker_id, self._origin, self._renderer.facts, frozenset(self._held)))
         self._say(Told(self._residency))
@@ -150,6 +158,7 @@ class Daemon:
             case Assignment(key):
                 if key not in self._held:
                     self._held.add(key)
+                    self._rendering.add(key)
                     self._renderer.render(said)
             case Cancel(key):
                 self._renderer.cancel(key)
@@ -165,6 +174,8 @@ class Daemon:
                 self._refusal = reason
 
     def _keep(self, report: KeptReport) -> None:
+        if isinstance(report, AttemptReport):
+            self._rendering.discard(report.key)
         try:
             self._waiting.append(self._outbox.put(report))
         except OutboxFullError as error:
@@ -190,19 +201,40 @@ class Daemon:
             and len(self._in_flight) < WINDOW_COUNT
             and sum(self._in_flight.values()) < WINDOW_BYTES
         ):
-            number = self._waiting.popleft()
-            data = self._outbox.get(number)
+            number = self._waiting[0]
+            try:
+                data = self._outbox.get(number)
+            except OSError as error:
+                if not self._is_given_up(error):
+                    return  # those behind it wait, too: an end must not come before its images
+                self._outbox.remove(number)
+                data = None
+            self._unreadable_since = None
+            self._waiting.popleft()
             if data is not None:
                 self._in_flight[number] = len(data)
                 self._bridge.send(data)
+
+    def _is_given_up(self, error: OSError) -> bool:
+        """Whether the report that waits first could not be read for too long."""
+        now = time.monotonic()
+        if self._unreadable_since is None:
+            self._unreadable_since = now
+            _log.warning("daemon.report_not_read reason=%r next='it is tried again'", error.strerror)
+        return now - self._unreadable_since >= UNREADABLE_SECONDS
+
+    def _mend(self) -> None:
+        """Offers what could not be read before, and ends attempts whose end the outbox lost: no other would come."""
+        self._offer()
+        self._end_attempts("the worker's disk lost how they ended", self._rendering)
 
     def _say(self, message: FromDaemon) -> None:
         if self._bridge is not None:
             self._bridge.send(encode(message))
 
-    def _end_attempts(self, reason: str) -> None:
+    def _end_attempts(self, reason: str, still_rendered: AbstractSet[AttemptKey] = frozenset()) -> None:
         """Says of every attempt that is held and not rendered any more that it is over."""
-        unended: Collection[AttemptKey] = self._held - self._outbox.ended()
+        unended: Collection[AttemptKey] = self._held - self._outbox.ended() - still_rendered
         for key in sorted(unended):
             self._keep(AttemptReport(key, AttemptState.ABANDONED, reason))
 

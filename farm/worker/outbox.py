@@ -2,8 +2,8 @@
 
 A report has a number and a file of its own; numbers grow, also over restarts, so that an acknowledgement that comes
 late can never mean another report. A file begins with the hash of the rest: one that a failing machine left half-made
-is dropped, and its image is rendered again. Nothing is flushed to the drive: the death of this process loses nothing,
-and that of the whole machine costs time only.
+is dropped, and its image is rendered again. One that cannot be read is tried again later. Nothing is flushed to the
+drive: the death of this process loses nothing, and that of the whole machine costs time only.
 """
 
 import hashlib
@@ -93,12 +93,17 @@ class Outbox:
         return number
 
     def get(self, number: int) -> bytes | None:
-        """The message that tells of a report; None if it was taken, or its file is damaged."""
+        """The message that tells of a report; None if it was taken, or its file is damaged or gone.
+
+        Raises:
+            OSError: Its file cannot be read now, which says nothing of what is in it: the report is kept.
+        """
         entry = self._entries.get(number)
         if entry is None or entry.content is not None:
             return entry.content if entry else None
         content = _read(self._path(number))
         if content is None:
+            _log.warning("outbox.dropped file=%s", self._path(number).name)
             self.remove(number)
         return content
 
@@ -146,7 +151,11 @@ class Outbox:
             raise
 
     def _take_up(self, path: Path) -> None:
-        content = _read(path)
+        try:
+            content = _read(path)
+        except OSError as error:  # left for the next process
+            _log.warning("outbox.not_read file=%s reason=%r", path.name, error.strerror)
+            return
         try:
             told = decode(content) if content is not None else None
         except ValueError:  # of another version of the farm
@@ -161,10 +170,14 @@ class Outbox:
 
 
 def _read(path: Path) -> bytes | None:
-    """What is in a file of the outbox; None if it is not what was written, or is gone."""
+    """What is in a file of the outbox; None if it is not what was written, or is gone.
+
+    Raises:
+        OSError: It cannot be read now.
+    """
     try:
         file = path.read_bytes()
-    except OSError:
+    except FileNotFoundError:
         return None
     content = file[_HASH_BYTES:]
     return content if hashlib.sha256(content).digest() == file[:_HASH_BYTES] else None

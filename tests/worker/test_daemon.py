@@ -218,6 +218,66 @@ def test_a_daemon_whose_outbox_is_full_keeps_what_fits_and_gives_back_the_rest_w
         assert second.images() == list(range(10, 10 + len(second.images())))
 
 
+@pytest.fixture
+def _quick_to_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.worker.daemon.BEAT_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("_quick_to_beat")
+def test_an_attempt_whose_end_is_damaged_on_disk_ends_all_the_same(folder: Path) -> None:
+    with daemon(folder) as running:
+        first, _ = running.bridge()
+        first.say(assignment(1))
+        first.end_of(1)
+        first.close()
+        max(running.kept()).write_bytes(b"torn")
+        second, hello = running.bridge()
+        assert hello.attempts == {AttemptKey("job", 1)}
+        end = second.end_of(1).report
+        assert isinstance(end, AttemptReport)
+        assert (end.state, end.reason) == (AttemptState.ABANDONED, "the worker's disk lost how they ended")
+        assert second.images() == [10]
+
+
+@pytest.mark.usefixtures("_quick_to_beat")
+def test_a_report_that_cannot_be_read_for_a_while_is_delivered_in_its_turn_once_it_can(folder: Path) -> None:
+    with daemon(folder) as running:
+        first, _ = running.bridge()
+        first.say(assignment(1))
+        first.end_of(1)
+        first.close()
+        image = min(running.kept())
+        aside = image.rename(folder / "aside")
+        image.mkdir()  # nobody reads a folder, not even root
+        second, _ = running.bridge()
+        second.next(Beat)
+        second.next(Beat)
+        image.rmdir()
+        aside.rename(image)
+        end = second.end_of(1).report
+        assert isinstance(end, AttemptReport)
+        assert (end.state, second.images()) == (AttemptState.SUCCEEDED, [10])
+
+
+@pytest.mark.usefixtures("_quick_to_beat")
+def test_a_report_that_can_never_be_read_is_given_up_and_its_attempt_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.worker.daemon.UNREADABLE_SECONDS", 0.1)
+    with daemon(folder) as running:
+        first, _ = running.bridge()
+        first.say(assignment(1))
+        first.end_of(1)
+        first.close()
+        end = max(running.kept())
+        end.unlink()
+        end.mkdir()
+        second, _ = running.bridge()
+        report = second.end_of(1).report
+        assert isinstance(report, AttemptReport)
+        assert report.state is AttemptState.ABANDONED
+
+
 def test_an_attempt_that_comes_twice_is_rendered_once(folder: Path) -> None:
     with daemon(folder, seconds_per_image=0.05) as running:
         bridge, _ = running.bridge()

@@ -107,6 +107,21 @@ def test_a_file_that_is_damaged_while_it_is_kept_is_dropped_when_it_is_read(tmp_
     assert outbox.numbers() == []
 
 
+def test_a_file_that_cannot_be_read_now_is_neither_dropped_nor_deleted(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    report = image()
+    number = outbox.put(report)
+    path = files(tmp_path)[0]
+    aside = path.rename(tmp_path / "aside")
+    path.mkdir()  # nobody reads a folder, not even root
+    with pytest.raises(OSError, match="directory"):
+        outbox.get(number)
+    assert Outbox(tmp_path).numbers() == []
+    path.rmdir()
+    aside.rename(path)
+    assert kept(outbox) == kept(Outbox(tmp_path)) == [report]
+
+
 def test_a_file_that_was_being_written_when_the_process_died_is_swept_away(tmp_path: Path) -> None:
     (tmp_path / "00000000000000000001.part").write_bytes(b"half")
     assert Outbox(tmp_path).numbers() == []
