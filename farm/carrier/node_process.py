@@ -8,7 +8,6 @@ kernel on Linux, by Ray's reaper on macOS.
 
 import os
 import tempfile
-import time
 from contextlib import nullcontext, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,7 +20,6 @@ from farm.child import connect_to_parent
 from farm.scratch import SHORT, scratch_folder
 
 _LOOK_SECONDS = 0.1
-_LAST_WORDS_SECONDS = 1.0
 _OBJECT_STORE_BYTES = 80 << 20
 """Close to the least that Ray accepts; messages travel past its object store."""
 
@@ -56,14 +54,9 @@ def _node(settings: NodeSettings, folder: Path) -> Any:
 
 
 def _watch(node: Any, connection: Connection) -> None:
-    """Returns when the parent says so or a process of the node has died, and some time after the parent has died."""
+    """Returns when the parent says so or a process of the node has died."""
     while not node.dead_processes():
         if connection.poll(_LOOK_SECONDS):
-            try:
-                connection.recv()
-            except (EOFError, OSError):
-                # The bridge on this node sees its daemon's end as well, and is to tell the coordinator before it goes.
-                time.sleep(_LAST_WORDS_SECONDS)
             return
 
 

@@ -20,6 +20,7 @@ from farm.cli.fleet import ray_access
 from farm.cli.fleet import ray_address as default_ray_address
 from farm.cli.local_fleet import free_ray_address, local_workers
 from farm.cli.logs import log_to_stderr
+from farm.cli.open_files import raise_open_file_limit
 from farm.cli.options import (
     hostname_option,
     json_option,
@@ -90,6 +91,7 @@ def coordinator(
     certificate of the farm's own authority, and prints what they need. `farm token create` makes their tokens.
     """
     log_to_stderr(logging.INFO)
+    raise_open_file_limit()
 
     def announce(reach: Reach, access: Access, web: WebServer | None) -> None:
         if as_json:
@@ -146,6 +148,7 @@ def up(
 ) -> None:
     """Start a farm on this machine, and print how to use it. Ctrl-C stops it; jobs continue when it is restarted."""
     log_to_stderr(logging.WARNING)
+    raise_open_file_limit()
     announce = partial(_print_facts if as_json else _print_welcome, state=state)
     catalogue = Catalogue()
     reaches = Reach(address, hostnames), web_reach(web_address, hostnames)

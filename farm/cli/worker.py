@@ -11,6 +11,7 @@ import click
 
 from farm.carrier.security import RaySecurity, ray_token
 from farm.cli.logs import log_to_stderr
+from farm.cli.open_files import raise_open_file_limit
 from farm.cli.options import (
     LABELS_VARIABLE,
     coordinator_state_option,
@@ -134,6 +135,7 @@ def run(
     itself. Logs go to standard error.
     """
     log_to_stderr(logging.INFO)
+    raise_open_file_limit()
     if ray_address is not None:
         security = RaySecurity(ray_token(state / "access"))
         settings = WorkerSettings(name or socket.gethostname(), folder, ray_address, security)

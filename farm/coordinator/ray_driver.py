@@ -10,8 +10,9 @@ import os
 import queue
 import threading
 from collections.abc import Awaitable, Iterable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from farm.carrier.bridge import Bridge
@@ -154,7 +155,9 @@ def main() -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    asyncio.run(_drive(connection))
+    # Ray prints what dying raylets wrote, pages of it, whatever log_to_driver says (2.60, listen_error_messages).
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        asyncio.run(_drive(connection))
 
 
 if __name__ == "__main__":

@@ -160,7 +160,11 @@ class RayEngine:
         while True:
             await self._wait_for_port()
             life = _Life()
-            self._head = head = self._start_head(life)
+            try:
+                self._head = head = self._start_head(life)
+            except OSError as error:
+                failures = await self._wait_after("head", error, failures)
+                continue
             await _first(life.is_up, life.is_over)
             failures = 0 if life.is_up.is_set() else failures + 1
             if life.is_up.is_set():
@@ -169,6 +173,19 @@ class RayEngine:
             how = await asyncio.to_thread(head.end, _STOP_SECONDS)
             log.error("ray_engine.head_lost how=%r", how)
             await asyncio.sleep(restart_delay(failures))
+
+    async def _wait_after(self, what: str, error: OSError, failures: int) -> int:
+        """Tells that a child cannot be started, waits until the next try, and returns how many failed by now."""
+        seconds = restart_delay(failures)
+        log.error(
+            "ray_engine.%s_not_started reason=%r next_in_seconds=%.0f next='no worker can come: this machine is out of "
+            "processes, files or memory'",
+            what,
+            str(error),
+            seconds,
+        )
+        await asyncio.sleep(seconds)
+        return failures + 1
 
     async def _wait_for_port(self) -> None:
         """Until Ray's address is free: the head of a coordinator that was killed may still be ending there."""
@@ -196,7 +213,11 @@ class RayEngine:
         failures = 0
         while not head_is_over.is_set():
             life = _Life()
-            self._driver = driver = self._start_driver(life)
+            try:
+                self._driver = driver = self._start_driver(life)
+            except OSError as error:
+                failures = await self._wait_after("driver", error, failures)
+                continue
             await _first(life.is_over, head_is_over)
             failures = 0 if life.is_up.is_set() else failures + 1
             life.is_over.set()
