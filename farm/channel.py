@@ -12,7 +12,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
-    # A farm that vanished without a word (a lid closed, another Wi-Fi) is noticed after half a minute.
+    # A farm that vanished without a word (a lid closed, another Wi-Fi) is noticed within about a minute.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )

@@ -39,7 +39,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),  # two farms on one port would share the calls between them
-    # Streams to clients that vanished without a word end after half a minute; clients ask as often.
+    # Streams to clients that vanished without a word end within a minute or so; clients ask as often.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
