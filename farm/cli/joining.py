@@ -19,6 +19,7 @@ from farm.connection import Connection
 from farm.errors import FarmError, MembershipError, UnreachableError
 from farm.v1 import access_pb2, access_service_pb2
 from farm.worker.membership import Membership, MembershipFolder, Secrets
+from farm.worker.service import locked
 
 log = logging.getLogger(__name__)
 
@@ -60,18 +61,30 @@ def renew(folder: MembershipFolder) -> Membership:
 
 
 def refreshed(folder: MembershipFolder) -> Membership:
-    """The membership as it is now, if the farm answers; else as it was when it last did.
+    """The membership as it is now, if the farm answers and there is room for it; else as it was when that last was so.
 
     Raises:
         MembershipError: There is none, or it cannot be read.
+        WorkerFolderError: A worker runs on it, and renews it itself.
         FarmError: The farm says that this machine is no member any more.
     """
     membership = folder.load()
+    folder.load_secrets()  # what is raised below is of the new ones
     try:
-        return renew(folder)
-    except UnreachableError as error:
-        log.warning("membership.not_renewed reason=%r", error.message)
+        with locked(folder.path.parent):
+            return renew(folder)
+    except (UnreachableError, MembershipError) as error:
+        log.warning("membership.not_renewed reason=%r next='it goes on with the one that it has'", error.message)
         return membership
+
+
+def find_ray(folder: MembershipFolder) -> str:
+    """Where Ray's head listens now, HOST:PORT, as the farm says; empty if that cannot be learned. Renews, too."""
+    try:
+        return renew(folder).ray_address
+    except FarmError as error:
+        log.warning("membership.not_renewed reason=%r", error.message)
+        return ""
 
 
 def keep_valid(folder: MembershipFolder, ip: str) -> None:

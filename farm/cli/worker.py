@@ -160,7 +160,7 @@ def run(
 def _member(folder: Path) -> WorkerSettings:
     """The settings of a worker that has joined."""
     from farm.access.certificates import expiry
-    from farm.cli.joining import keep_valid, refreshed
+    from farm.cli.joining import find_ray, keep_valid, refreshed
 
     memberships = MembershipFolder(folder)
     membership = refreshed(memberships)
@@ -170,6 +170,7 @@ def _member(folder: Path) -> WorkerSettings:
         membership.ray_address,
         memberships.ray_security(membership),
         prepare=lambda ip: keep_valid(memberships, ip),
+        find_ray=lambda: find_ray(memberships),
         certificate_expiry=lambda: expiry(memberships.load_secrets().certificate_pem).timestamp(),
     )
 

@@ -19,6 +19,12 @@ LOOK_SECONDS = 0.5
 LONELY_SECONDS = 20.0
 """A bridge has come over a new node in about a second, and the coordinator gives up after 20 s and tries again."""
 
+HEADLESS_SECONDS = 60.0
+"""Without a head for so long, it may be somewhere else now."""
+
+SEEK_SECONDS = 180.0
+"""Between two questions where it is."""
+
 _CONNECT_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 
@@ -34,6 +40,7 @@ class Raylet:
         has_bridge: Says whether the coordinator reaches the daemon.
         prepare: Called with this machine's address before a node is started; sees to it that the files which prove this
             machine fit that address.
+        seek: Called when the head could not be reached for long, and every few minutes from then on; asks where it is.
         lonely_seconds: A node over which no bridge has come for so long is made anew.
     """
 
@@ -43,12 +50,14 @@ class Raylet:
         environment: Mapping[str, str],
         has_bridge: Callable[[], bool],
         prepare: Callable[[str], None] = lambda _: None,
+        seek: Callable[[], None] = lambda: None,
         lonely_seconds: float = LONELY_SECONDS,
     ) -> None:
         self._address = address
         self._environment = environment
         self._has_bridge = has_bridge
         self._prepare = prepare
+        self._seek = seek
         self._lonely_seconds = lonely_seconds
         self._happened: queue.SimpleQueue[tuple[str, NodeChild | None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="raylet", daemon=True)
@@ -56,6 +65,7 @@ class Raylet:
         self._head_was_gone = False
         self._failures = 0  # since a bridge came
         self._start_at = 0.0
+        self._seek_at = time.monotonic() + HEADLESS_SECONDS
         self._lonely_at: float | None = None  # None: the node is not up yet
 
     def start(self) -> None:
@@ -91,6 +101,7 @@ class Raylet:
     def _look(self) -> None:
         head = reach(self._address)
         self._head_was_gone |= head is False
+        self._look_elsewhere(bool(head))
         if self._has_bridge():
             self._failures = 0
             if self._lonely_at is not None:
@@ -107,6 +118,19 @@ class Raylet:
                 self._start_child()
         elif self._lonely_at is not None and time.monotonic() >= self._lonely_at:
             self._end_child("the coordinator does not come over it")
+
+    def _look_elsewhere(self, is_reached: bool) -> None:
+        now = time.monotonic()
+        if is_reached or self._has_bridge():
+            self._seek_at = now + HEADLESS_SECONDS
+        elif now >= self._seek_at:
+            _log.error(
+                "raylet.no_head address=%s next='nothing is rendered until Ray answers there: see that the coordinator "
+                "runs and that this machine reaches it; the farm is asked for another address meanwhile'",
+                self._address,
+            )
+            self._seek()
+            self._seek_at = time.monotonic() + SEEK_SECONDS
 
     def _start_child(self) -> None:
         self._head_was_gone = False

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from farm.carrier.bridge import SOCKET
 from farm.carrier.node import check_address, is_on_loopback, own_ip, ray_environment
 from farm.carrier.security import RaySecurity, scrape_token
-from farm.errors import WorkerFolderError
+from farm.errors import UnreachableError, WorkerFolderError
 from farm.metrics import BOTH, CERTIFICATE_EXPIRY, WORKER, WORKER_CONNECTED, WORKER_OUTBOX, Meters, measure_process
 from farm.renderer import Renderer
 from farm.scratch import SHORT, scratch_folder
@@ -42,6 +42,7 @@ class WorkerSettings:
         ray_address: Where Ray's head listens, HOST:PORT.
         security: How Ray's processes know each other.
         prepare: Called with this machine's address before each start of a Ray node, as of `Raylet`.
+        find_ray: Asks the farm where Ray's head listens now, HOST:PORT; empty if that is not known.
         metrics_listen: Where to serve metrics, "host:port"; empty for where Ray is reached: on any free port of
             loopback, or on `METRICS_PORT` of every address, and on any free port if that one is taken.
         certificate_expiry: Says when its certificate ends, in seconds since the epoch; 0 if it has none.
@@ -52,6 +53,7 @@ class WorkerSettings:
     ray_address: str
     security: RaySecurity
     prepare: Callable[[str], None] = lambda _: None
+    find_ray: Callable[[], str] = lambda: ""
     metrics_listen: str = ""
     certificate_expiry: Callable[[], float] = lambda: 0.0
 
@@ -75,6 +77,7 @@ def run_worker(settings: WorkerSettings, renderer: Renderer, inbox: Inbox) -> No
         AddressError: Ray would be open to others there, or it is no address.
         WorkerFolderError: The folder cannot be used, or another worker uses it.
         WorkerNameTakenError: Another worker has this one's name.
+        UnreachableError: Ray's head has moved, and the worker must be started anew to follow it.
     """
     check_address(settings.ray_address, settings.security)
     with locked(settings.folder), scratch_folder("farm-worker", SHORT) as socket_folder:
@@ -93,13 +96,26 @@ def run_worker(settings: WorkerSettings, renderer: Renderer, inbox: Inbox) -> No
                 **ray_environment(settings.ray_address, settings.security),
                 SOCKET: str(socket_folder / "daemon"),
             }
-            raylet = Raylet(settings.ray_address, environment, lambda: daemon.has_bridge, settings.prepare)
+            moved_to: list[str] = []  # where Ray's head is now, if it is elsewhere
+
+            def seek() -> None:
+                if (found := settings.find_ray()) not in ("", settings.ray_address):
+                    moved_to.append(found)
+                    stop_worker(inbox)
+
+            raylet = Raylet(settings.ray_address, environment, lambda: daemon.has_bridge, settings.prepare, seek)
             raylet.start()
             _log.info("worker.started id=%s folder=%s metrics=%s", settings.worker_id, settings.folder, reached())
             try:
                 daemon.run()
             finally:
                 raylet.stop()
+            if moved_to:
+                raise UnreachableError(
+                    f"Ray's head has moved from {settings.ray_address} to {moved_to[-1]}. A worker that runs as a "
+                    "service is started anew by it, and goes there; start any other again with `farm worker run`.",
+                    address=moved_to[-1],
+                )
 
 
 def stop_worker(inbox: Inbox) -> None:

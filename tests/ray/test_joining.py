@@ -22,7 +22,7 @@ from farm.access.versions import Versions
 from farm.carrier.node import own_ip
 from farm.cli.fleet import ELSEWHERE
 from farm.cli.invitation import Invitation, read_invitation
-from farm.cli.joining import keep_valid
+from farm.cli.joining import find_ray, keep_valid, refreshed
 from farm.cli.leaving import finish
 from farm.cli.local_fleet import free_ray_address
 from farm.connection import Connection
@@ -243,6 +243,28 @@ def test_a_certificate_is_renewed_when_the_machine_has_another_address(farm: Far
     assert folder.load() == joined
     assert folder.load_secrets().certificate_pem != secrets.certificate_pem
     assert folder.load_secrets().worker_token == secrets.worker_token
+
+
+def test_a_worker_starts_with_the_membership_it_has_if_there_is_no_room_for_a_new_one(farm: Farm, run: Run) -> None:
+    path = farm.folder / "full"
+    folder = MembershipFolder(path)
+    assert run("worker", "join", farm.invite(), "--name", "full", "--folder", path)[0] == 0
+    joined, secrets = folder.load(), folder.load_secrets()
+    (path / ".membership-new").write_text("in the way of a new one")
+    assert refreshed(folder) == folder.load() == joined
+    assert folder.load_secrets() == secrets
+    (path / ".membership-new").unlink()
+    assert refreshed(folder) == joined
+    assert folder.load_secrets() != secrets
+
+
+def test_a_worker_learns_from_the_farm_where_ray_is_now(farm: Farm, run: Run) -> None:
+    folder = MembershipFolder(farm.folder / "seeker")
+    assert run("worker", "join", farm.invite(), "--name", "seeker", "--folder", farm.folder / "seeker")[0] == 0
+    folder.save(replace(folder.load(), ray_address="192.0.2.1:7434"), folder.load_secrets())
+    assert find_ray(folder) == folder.load().ray_address == farm.ray_address
+    folder.save(replace(folder.load(), farm_address=free_ray_address()), folder.load_secrets())
+    assert find_ray(folder) == ""
 
 
 def test_what_would_be_installed_can_be_seen_before(worker: Path, run: Run) -> None:
