@@ -8,14 +8,14 @@ from pathlib import Path
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.engine import Left
 from farm.coordinator.metering import Metering
-from farm.domain import AttemptState, ImageSpec, JobSpec
+from farm.domain import AttemptState, ComputeUnit, ImageSpec, JobSpec, Measurement
 from farm.metrics import COORDINATOR, Meters
-from farm.reports import AttemptReport, ImageFailureReport, StepReport
+from farm.reports import AttemptReport, ImageFailureReport, MeasurementReport, StepReport
 from farm.scheduler import events as ev
 from farm.scheduler.scheduler import decide
 from farm.scheduler.state import LEASE_SECONDS, FarmState
 from farm.scheduler.transitions import apply
-from tests.builders import MODEL, worker_facts
+from tests.builders import MODEL, OFFER, worker_facts
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.coordinator.test_coordinator import OneModel
 from tests.expositions import Exposition
@@ -47,6 +47,9 @@ async def until(coordinator: Coordinator, holds: Callable[[Exposition], bool]) -
 async def test_images_steps_failures_and_jobs_are_counted_by_how_they_were_rendered(tmp_path: Path) -> None:
     async with farm(tmp_path) as (coordinator, engine):
         engine.join()
+        # What nobody has measured is foretold blindly, and not held against the forecasts.
+        measured = Measurement(OFFER.digest, ComputeUnit.CPU_ONLY, 0.01, 0.0, 1.0, 0.0, 0)
+        engine.report(MeasurementReport(measured))
         await submit(coordinator, 2)
         first = await engine.next_assignment()
         engine.report(StepReport(first.key, first.images[0][0], 1, 4))
