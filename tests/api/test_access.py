@@ -1,5 +1,7 @@
 """Who gets in, and what they may do: every call of the server's own list, from every sort of caller."""
 
+import itertools
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,7 +41,26 @@ JOB_METHODS = [
     for name, method in METHODS.items()
     if {"name", "parent"} & set(method.input_type.fields_by_name) and name.startswith("/farm.v1.JobService/")
 ]
-CLOSED = [name for name in METHODS if not permissions.is_open(name)]
+
+
+def documented() -> dict[str, dict[str, str]]:
+    """What the page on security says that each role may do, by call; a row names calls or whole services."""
+    lines = (Path(__file__).parents[2] / "docs" / "security.md").read_text().splitlines()
+    start = lines.index("| call | submit | worker | admin |") + 2
+    said: dict[str, dict[str, str]] = {}
+    for line in itertools.takewhile(lambda line: line.startswith("|"), lines[start:]):
+        calls, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        names = set(re.findall(r"`(\w+)`", calls))
+        for path in METHODS:
+            if names & set(re.split("[./]", path)[-2:]):
+                assert path not in said, f"{path} is in the table twice"
+                said[path] = dict(zip(("submit", "worker", "admin"), cells, strict=True))
+    return said
+
+
+DOCUMENTED = documented()
+OPEN = [path for path, cells in DOCUMENTED.items() if "without a token" in cells.values()]
+CLOSED = [path for path in DOCUMENTED if path not in OPEN]
 
 REFUSALS = (UnauthenticatedError, PermissionDeniedError)
 
@@ -100,6 +121,10 @@ def callers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callers]:
             yield Callers(farm, channel, secrets, job.name)
 
 
+def test_the_page_on_security_tells_of_every_call() -> None:
+    assert set(DOCUMENTED) == set(METHODS)
+
+
 @pytest.mark.parametrize("path", CLOSED)
 @pytest.mark.parametrize("who", [None, "unknown", "expired", "revoked", "empty"])
 def test_no_call_is_answered_without_a_token_that_counts(callers: Callers, path: str, who: str | None) -> None:
@@ -109,9 +134,10 @@ def test_no_call_is_answered_without_a_token_that_counts(callers: Callers, path:
 
 @pytest.mark.parametrize("path", METHODS)
 @pytest.mark.parametrize("role", list(Role))
-def test_every_call_is_open_to_the_roles_of_the_table_and_to_no_other(callers: Callers, path: str, role: Role) -> None:
-    service, _, name = path.removeprefix("/").partition("/")
-    allowed = permissions.is_open(path) or role in permissions.PERMISSIONS[service][name]
+def test_every_call_is_open_to_the_roles_that_the_page_names_and_to_no_other(
+    callers: Callers, path: str, role: Role
+) -> None:
+    allowed = path in OPEN or bool(DOCUMENTED[path].get(role.value))
     error = callers.call(path, callers.secrets[role.value])
     if path.endswith("/Enroll"):  # proves itself by its request, which is empty here
         assert not isinstance(error, PermissionDeniedError)
