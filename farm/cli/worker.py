@@ -15,6 +15,7 @@ from farm.cli.open_files import raise_open_file_limit
 from farm.cli.options import (
     LABELS_VARIABLE,
     coordinator_state_option,
+    is_given,
     json_option,
     null_renderer_option,
     worker_labels_option,
@@ -27,6 +28,8 @@ from farm.installation import data_folder
 from farm.worker.daemon import Inbox
 from farm.worker.membership import MembershipFolder
 from farm.worker.service import METRICS_PORT, WorkerSettings, run_worker, stop_worker
+
+log = logging.getLogger(__name__)
 
 
 @click.group(
@@ -95,7 +98,8 @@ Examples:
     envvar="FARM_RAY_ADDRESS",
     show_envvar=True,
     metavar="HOST:PORT",
-    help="Where Ray's head listens on this machine, to try out a farm without joining it.",
+    help="Where Ray's head listens on this machine, to try out a farm without joining it. A machine that has joined "
+    "ignores the variable.",
 )
 @click.option("--name", help="This worker's name, with --ray-address.  [default: the host's name]")
 @folder_option
@@ -117,7 +121,9 @@ Examples:
 @click.option(
     "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as it does when the parent process dies."
 )
+@click.pass_context
 def run(
+    context: click.Context,
     ray_address: str | None,
     name: str | None,
     folder: Path,
@@ -136,6 +142,9 @@ def run(
     """
     log_to_stderr(logging.INFO)
     raise_open_file_limit()
+    if ray_address is not None and not is_given(context, "ray_address") and MembershipFolder(folder).exists():
+        log.info("worker.ray_address_ignored address=%s reason='this machine has joined a farm'", ray_address)
+        ray_address = None  # the variable is the coordinator's, too, and a membership says where Ray is
     if ray_address is not None:
         security = RaySecurity(ray_token(state / "access"))
         settings = WorkerSettings(name or socket.gethostname(), folder, ray_address, security)

@@ -11,6 +11,7 @@ import pytest
 from farm import Client
 from farm.cli.local_fleet import free_ray_address
 from farm.domain import JobState, Pin
+from tests.cli.conftest import runner
 from tests.cli.processes import processes_that_name, start_farm
 from tests.waiting import PATIENCE, eventually
 
@@ -43,6 +44,17 @@ def test_a_worker_that_has_joined_no_farm_is_told_how(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, "")
     assert "farm workers invite" in err
+
+
+def test_a_machine_that_has_joined_ignores_the_coordinators_variable_but_not_the_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "membership").mkdir()
+    (tmp_path / "membership" / "membership.json").write_text("damaged")
+    monkeypatch.setenv("FARM_RAY_ADDRESS", "nonsense")
+    run, command = runner(capsys), ("worker", "run", "--null-renderer", "--folder", tmp_path, "--state", tmp_path)
+    assert "What this machine knows of its farm" in run(*command)[2]
+    assert "not an address for Ray's head" in run(*command, "--ray-address", "nonsense")[2]
 
 
 def test_two_workers_cannot_share_a_folder(tmp_path: Path) -> None:
