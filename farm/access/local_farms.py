@@ -44,30 +44,28 @@ def register_local_farm(address: str, folder: Path, *, is_tls: bool) -> Iterator
     """Keeps an entry for a farm until the context ends. Where it cannot, commands on this machine need FARM_TOKEN.
 
     Args:
-        address: Where the farm listens; there is no entry unless that can be called on this machine.
+        address: Where the farm listens.
         folder: Where its CA certificate and its local token are.
         is_tls: Whether it speaks TLS.
     """
     path = _path(address)
     farm = LocalFarm(os.getpid(), str(folder), is_tls)
-    if path is not None:
-        try:
-            private_folder(path.parent)
-            _sweep(path.parent)
-            write_private(path, msgspec.json.encode(farm))
-        except AccessFilesError as error:
-            log.warning("access.local_farm_unregistered address=%s error=%s", address, error)
+    try:
+        private_folder(path.parent)
+        _sweep(path.parent)
+        write_private(path, msgspec.json.encode(farm))
+    except AccessFilesError as error:
+        log.warning("access.local_farm_unregistered address=%s error=%s", address, error)
     try:
         yield
     finally:
-        if path is not None and _read(path) == farm:
+        if _read(path) == farm:
             path.unlink(missing_ok=True)
 
 
 def find_local_farm(address: str) -> LocalFarm | None:
     """The farm that is called at `address`; None if none of this user's listens there."""
-    path = _path(address)
-    return None if path is None else _read(path)
+    return _read(_path(address))
 
 
 def _read(path: Path) -> LocalFarm | None:
@@ -78,16 +76,19 @@ def _read(path: Path) -> LocalFarm | None:
         return None
 
 
-def _path(address: str) -> Path | None:
-    """Where a farm's entry is; None for an address that is not this machine's.
+def _path(address: str) -> Path:
+    """Where a farm's entry is.
 
-    The host is no part of it: a farm that listens on every address is called on loopback, too, under three names.
+    For loopback the host is no part of it: a farm that listens on every address is called there, too, under three
+    names. One that listens on a single address is called by that one.
     """
     folder = data_folder() / "farms"
     if address.startswith(_SOCKET):
         return folder / quote(str(Path(address.removeprefix(_SOCKET)).absolute()), safe="")
     host, _, port = address.rpartition(":")
-    return folder / f"port-{port}" if is_loopback(host) or is_wildcard(host) else None
+    if is_loopback(host) or is_wildcard(host):
+        return folder / f"port-{port}"
+    return folder / quote(address.lower(), safe="")
 
 
 def _sweep(folder: Path) -> None:

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from farm.access.access import Access
 from farm.access.enrolment import RayAccess
+from farm.access.hosts import is_wildcard
 from farm.api.address import DEFAULT_ADDRESS, check_free, listens_locally
 from farm.api.reach import Reach
 from farm.api.server import Server
@@ -97,16 +98,17 @@ def coordinator(
         if as_json:
             _print_facts(reach, access, web, state)
             return
+        option = _address_option(reach)
         click.echo(f"Listening on {reach.address}; state in {state}")
         if web is not None:
-            click.echo(f"The web page is at {web.urls[0]}; log in with a token that `farm token create` makes.")
+            click.echo(f"The web page is at {web.urls[0]}; log in with a token that `farm token create{option}` makes.")
         if not reach.is_local:
             click.echo(
                 f"Other machines need FARM_ADDRESS={reach.addresses()[0]} FARM_CA={access.authority.fingerprint} and a "
-                "FARM_TOKEN, which `farm token create` makes."
+                f"FARM_TOKEN, which `farm token create{option}` makes."
             )
         if engine_name == "ray":
-            click.echo("`farm workers invite` prints the line with which a machine joins as a worker.")
+            click.echo(f"`farm workers invite{option}` prints the line with which a machine joins as a worker.")
 
     catalogue = Catalogue()
     reaches = Reach(address, hostnames), web_reach(web_address, hostnames)
@@ -175,8 +177,7 @@ def _print_welcome(reach: Reach, access: Access, web: WebServer | None, state: P
         link = f"{web.urls[0]}#token={access.tokens.local_secret()}"
         out.print(f"Watch it in a browser: {link}\n", soft_wrap=True, highlight=False)
     out.print("In another terminal:")
-    here = reach.address if reach.is_local else f"127.0.0.1:{reach.address.rpartition(':')[2]}"
-    option = "" if here == DEFAULT_ADDRESS else f" --address {here}"
+    option = _address_option(reach)
     for line, meaning in (
         (f'farm submit{option} -p "a red circle on a white background" --wait --pull out/circle', "one picture"),
         (f"farm submit{option} prompts.csv --wait --pull out/batch", "many"),
@@ -184,9 +185,16 @@ def _print_welcome(reach: Reach, access: Access, web: WebServer | None, state: P
     ):
         out.print(f"  {line}  [dim]# {meaning}[/dim]")
     if not reach.is_local:
-        out.print("\nOn other machines, set FARM_TOKEN to a token from `farm token create` here, and run")
+        out.print(f"\nOn other machines, set FARM_TOKEN to a token from `farm token create{option}` here, and run")
         out.print(f"  export FARM_ADDRESS={reach.addresses()[0]} FARM_CA={access.authority.fingerprint}")
     out.print("\nCtrl-C stops the farm. Unfinished jobs continue when it is started again.")
+
+
+def _address_option(reach: Reach) -> str:
+    """What this machine's own commands need to find the farm, with a space before it; empty if nothing."""
+    host, _, port = reach.address.rpartition(":")
+    here = f"127.0.0.1:{port}" if is_wildcard(host) else reach.address
+    return "" if here == DEFAULT_ADDRESS else f" --address {here}"
 
 
 def _print_facts(reach: Reach, access: Access, web: WebServer | None, state: Path) -> None:

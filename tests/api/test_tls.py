@@ -1,5 +1,6 @@
 """A farm that other machines could reach: what they are shown, and what they are refused."""
 
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from cryptography import x509
 
 from farm.access.authority import Authority
+from farm.access.hosts import machine_hosts
 from farm.access.local_farms import find_local_farm
 from farm.access.tokens import Role
 from farm.api.tls import ServerIdentity
@@ -43,6 +45,14 @@ def secret(farm: RunningFarm) -> str:
 def test_this_machines_own_user_needs_to_say_nothing(farm: RunningFarm, host: str) -> None:
     with Client(f"{host}:{farm.address.rpartition(':')[2]}") as client:
         assert client.submit("a").wait() is JobState.SUCCEEDED
+
+
+def test_the_own_user_needs_to_say_nothing_either_where_a_farm_listens_on_one_address_alone(tmp_path: Path) -> None:
+    own = [host for host in machine_hosts() if re.fullmatch(r"[0-9.]+", host)]
+    if not own:
+        pytest.skip("this machine has no address but loopback")
+    with running_farm(tmp_path / "state", address=f"{own[0]}:0") as farm, Client(farm.address) as client:
+        assert client.create_token(Role.SUBMIT, "anna").secret
 
 
 def test_another_machine_gets_in_by_the_pin_or_by_the_file(farm: RunningFarm, elsewhere: str, secret: str) -> None:
