@@ -217,3 +217,7 @@ state_option = _state_option("Folder of the journal and the images.")
 coordinator_state_option = _state_option(
     "With --ray-address: the state folder of the coordinator on this machine, which holds Ray's token."
 )
+
+stay_awake_option = click.option(
+    "--stay-awake", is_flag=True, help="Keep this Mac from sleeping while it runs on mains power."
+)

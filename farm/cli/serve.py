@@ -30,6 +30,7 @@ from farm.cli.options import (
     private_webhooks_option,
     ray_address_option,
     state_option,
+    stay_awake_option,
     web_listen_option,
 )
 from farm.cli.output import console, print_json
@@ -44,6 +45,7 @@ from farm.metrics import BOTH, COORDINATOR, WORKER, Meters
 from farm.web.server import WebServer
 from farm.webhooks.delivery import delivering
 from farm.webhooks.signing import Secret
+from farm.worker.awake import stay_awake as keep_awake
 
 
 @click.command(
@@ -67,6 +69,7 @@ Examples:
     help="Render on this machine (local), or on every machine that runs `farm worker run` (ray).",
 )
 @ray_address_option
+@stay_awake_option
 @click.option(
     "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as it does when the parent process dies."
 )
@@ -80,6 +83,7 @@ def coordinator(
     engine_name: str,
     ray_address: str | None,
     private_webhooks: bool,
+    stay_awake: bool,
     stop_with_stdin: bool,
     as_json: bool,
 ) -> None:
@@ -93,6 +97,8 @@ def coordinator(
     """
     log_to_stderr(logging.INFO)
     raise_open_file_limit()
+    if stay_awake:
+        keep_awake()
 
     def announce(reach: Reach, access: Access, web: WebServer | None) -> None:
         if as_json:

@@ -18,6 +18,7 @@ from farm.cli.options import (
     is_given,
     json_option,
     null_renderer_option,
+    stay_awake_option,
     worker_labels_option,
 )
 from farm.cli.output import console, print_json
@@ -117,7 +118,7 @@ Examples:
     help="Where to serve /metrics for Prometheus; beyond loopback with TLS and the farm's scrape token.  [default: "
     f"0.0.0.0:{METRICS_PORT} in a farm with TLS, else a free port of 127.0.0.1]",
 )
-@click.option("--stay-awake", is_flag=True, help="Keep this Mac from sleeping while it runs on mains power.")
+@stay_awake_option
 @click.option(
     "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as it does when the parent process dies."
 )

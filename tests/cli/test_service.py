@@ -116,9 +116,20 @@ def test_systemd_reads_the_unit_without_complaint_and_finds_the_words_again(tmp_
     assert 'Environment="FARM_MODELS=/m n%%"' in path.read_text()
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+def test_systemd_reads_the_coordinators_unit_without_complaint(tmp_path: Path) -> None:
+    text = (service.TEMPLATES / "systemd" / "farm-coordinator.service").read_text()
+    path = tmp_path / "farm-coordinator.service"
+    path.write_text(text.replace("@PYTHON@", sys.executable).replace("@TARGET@", "multi-user.target"))
+    said = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)
+    assert path.name not in said.stderr, said.stderr
+
+
 @pytest.mark.parametrize("name", ["mac-render-farm.worker", "mac-render-farm.coordinator"])
-def test_every_template_of_launchd_is_a_property_list(name: str) -> None:
-    assert plistlib.loads((service.TEMPLATES / "launchd" / f"{name}.plist").read_bytes())["Label"] == name
+def test_every_template_of_launchd_is_a_property_list_and_keeps_its_mac_awake(name: str) -> None:
+    read = plistlib.loads((service.TEMPLATES / "launchd" / f"{name}.plist").read_bytes())
+    assert read["Label"] == name
+    assert "--stay-awake" in read["ProgramArguments"]
 
 
 @pytest.mark.macos
