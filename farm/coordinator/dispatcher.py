@@ -16,7 +16,7 @@ from farm.coordinator.engine import Deaf, Engine, EngineMessage, Heartbeat, Join
 from farm.coordinator.inspection import defect
 from farm.coordinator.loop import Change, Happened, Loop
 from farm.coordinator.prewarming import Prewarming, is_prewarm
-from farm.domain import Assignment, AttemptKey, AttemptState, ImageSpec, resolve
+from farm.domain import Assignment, AttemptKey, AttemptState, ImageSpec, JobState, resolve
 from farm.errors import RESULT_DEFECTIVE, StaleAttemptError
 from farm.reports import AttemptReport, ImageFailureReport, ImageReport
 from farm.scheduler import events as ev
@@ -105,10 +105,16 @@ class Dispatcher:
             tell(attempt.started.worker_id, attempt.key)
 
     def _fence(self, event: ev.WorkerJoined) -> None:
-        """Stops what a worker that comes back still holds and what is not its any more."""
+        """Stops what a worker that comes back still holds and what is not its any more.
+
+        Of a job that people stopped while it was away, it has not heard.
+        """
+        tells = {JobState.CANCELLING: self._engine.cancel, JobState.PAUSED: self._engine.release}
         for key in event.attempts:
             if key in self._state.workers[event.worker_id].attempts:
                 self._sent[key] = event.worker_id
+                if tell := tells.get(self._state.jobs[key.job_id].state):
+                    tell(event.worker_id, key)
             elif not is_prewarm(key):
                 self._engine.cancel(event.worker_id, key)
 

@@ -73,3 +73,21 @@ async def test_silence_costs_a_worker_nothing_while_the_engine_is_deaf_but_for_w
                 await asyncio.sleep(0.1)
                 states = {worker.worker_id: worker.state for worker in await coordinator.workers()}
         assert states["unheard"] is WorkerState.ACTIVE
+
+
+@pytest.mark.parametrize("order", ["cancel", "release"])
+async def test_what_people_stopped_while_a_worker_was_away_it_is_told_when_it_comes_back(
+    tmp_path: Path, order: str
+) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.join()
+        job_id = await submit(coordinator, 2)
+        key = (await engine.next_assignment()).key
+        await (coordinator.cancel_job(job_id) if order == "cancel" else coordinator.pause_job(job_id))
+    async with farm(tmp_path) as (_, engine):
+        engine.join("w", key)
+        told = engine.cancelled if order == "cancel" else engine.released
+        async with asyncio.timeout(PATIENCE):
+            while not told:
+                await asyncio.sleep(0.01)
+        assert (engine.cancelled, engine.released) == (([key], []) if order == "cancel" else ([], [key]))
