@@ -18,13 +18,16 @@ from typing import Any
 from farm.carrier.bridge import Bridge
 from farm.carrier.node import RENDER
 from farm.child import connect_to_parent
-from farm.coordinator.ray_messages import DriverSettings, DriverUp, DriverWord, FromNode, NodeLost, ToNode
+from farm.coordinator.ray_messages import DriverLives, DriverSettings, DriverUp, DriverWord, FromNode, NodeLost, ToNode
 
 LOOK_SECONDS = 0.25
 """Between two looks at Ray's list of nodes, which takes a millisecond."""
 
 CREATE_SECONDS = 20.0
 """For a bridge to be made and to answer. Ray waits silently and for ever when that cannot be."""
+
+ANSWER_SECONDS = 60.0
+"""For a bridge to answer, which it does within a second if it runs. So long, since the machine may be very busy."""
 
 _RETRY_SECONDS = 0.5
 _CALLS_AHEAD = 2
@@ -55,6 +58,7 @@ class Driver:
         self._tell.put(DriverUp())
         while True:
             nodes = await asyncio.to_thread(ray.nodes)
+            self._tell.put(DriverLives())
             self._follow({node["NodeID"] for node in nodes if node["Alive"] and RENDER in node["Resources"]})
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -80,7 +84,7 @@ class Driver:
                 await self._carry(node_id)
                 self._tell.put(NodeLost(node_id, is_daemon_gone=True, reason="its daemon ended"))
             except (RayError, TimeoutError) as error:
-                reason = str(error).strip().partition("\n")[0] or "its bridge did not come up"
+                reason = str(error).strip().partition("\n")[0] or "its bridge does not answer"
                 self._tell.put(NodeLost(node_id, is_daemon_gone=False, reason=reason))
             except asyncio.CancelledError:
                 self._tell.put(NodeLost(node_id, is_daemon_gone=False, reason="Ray's node is dead"))
@@ -114,7 +118,8 @@ class Driver:
                     self._tell.put(FromNode(node_id, tuple(messages)))
                 if not is_there:
                     return
-                is_there, messages = await calls.get_nowait()
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    is_there, messages = await calls.get_nowait()
                 calls.put_nowait(receive())
         finally:
             self._bridges.pop(node_id, None)

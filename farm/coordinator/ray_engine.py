@@ -39,12 +39,25 @@ from farm.carrier.node import (
 )
 from farm.carrier.security import RaySecurity
 from farm.coordinator.engine import Deaf, Heartbeat, Joined, Left, Receive, Reported
-from farm.coordinator.ray_messages import DriverChild, DriverSettings, DriverUp, DriverWord, FromNode, NodeLost, ToNode
+from farm.coordinator.ray_messages import (
+    DriverChild,
+    DriverLives,
+    DriverSettings,
+    DriverUp,
+    DriverWord,
+    FromNode,
+    NodeLost,
+    ToNode,
+)
 from farm.domain import Assignment, AttemptKey
 from farm.reports import AttemptReport, DeviceReport
 
 DEAF_SECONDS = 1.0
 """Between two words of an engine that is deaf; well below a lease."""
+
+HUNG_LOOKS = 60
+"""Seconds in which this process looked and its driver said nothing, after which that is given up. It speaks several
+times a second; so long, since the machine may be very busy."""
 
 _UNREACHABLE = "Ray lost the way to it; what it has is safe there, and it is expected back"
 _NAME_TAKEN = (
@@ -81,6 +94,8 @@ class _Life:
 
     is_up: asyncio.Event = field(default_factory=asyncio.Event)
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
+    silent_looks: int = 0
+    """A second each, since its last word. Time would count against it while this process itself stands still."""
 
 
 class RayEngine:
@@ -218,7 +233,9 @@ class RayEngine:
             except OSError as error:
                 failures = await self._wait_after("driver", error, failures)
                 continue
-            await _first(life.is_over, head_is_over)
+            while not (life.is_over.is_set() or head_is_over.is_set() or life.silent_looks > HUNG_LOOKS):
+                await _first(life.is_over, head_is_over, seconds=1.0)
+                life.silent_looks += life.is_up.is_set()
             failures = 0 if life.is_up.is_set() else failures + 1
             life.is_over.set()
             self._driver, self._hears_since = None, None
@@ -249,7 +266,10 @@ class RayEngine:
     def _hear(self, life: _Life, word: DriverWord) -> None:
         if life.is_over.is_set():
             return  # the last words of a driver that was given up
+        life.silent_looks = 0
         match word:
+            case DriverLives():
+                pass
             case DriverUp():
                 life.is_up.set()
                 self._hears_since = time.monotonic()
@@ -311,11 +331,11 @@ class RayEngine:
             self._receive(Left(worker_id, gone_because))
 
 
-async def _first(*events: asyncio.Event) -> None:
-    """Waits until one of the events is set."""
+async def _first(*events: asyncio.Event, seconds: float | None = None) -> None:
+    """Waits until one of the events is set, or some time is over."""
     waits = [asyncio.create_task(event.wait()) for event in events]
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for wait in waits:
             wait.cancel()

@@ -35,6 +35,11 @@ class DriverUp:
 
 
 @dataclass(frozen=True, slots=True)
+class DriverLives:
+    """From the driver, several times a second: it runs, and Ray answers it."""
+
+
+@dataclass(frozen=True, slots=True)
 class FromNode:
     """From the driver: messages of the daemon on a node, in order."""
 
@@ -58,5 +63,5 @@ class NodeLost:
 
 
 DriverOrder = DriverSettings | ToNode
-DriverWord = DriverUp | FromNode | NodeLost
+DriverWord = DriverUp | DriverLives | FromNode | NodeLost
 DriverChild = Child[DriverOrder, DriverWord]
