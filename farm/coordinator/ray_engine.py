@@ -236,6 +236,8 @@ class RayEngine:
             while not (life.is_over.is_set() or head_is_over.is_set() or life.silent_looks > HUNG_LOOKS):
                 await _first(life.is_over, head_is_over, seconds=1.0)
                 life.silent_looks += life.is_up.is_set()
+            if life.silent_looks > HUNG_LOOKS:
+                log.error("ray_engine.driver_hung silent_seconds=%d next='another one is started'", life.silent_looks)
             failures = 0 if life.is_up.is_set() else failures + 1
             life.is_over.set()
             self._driver, self._hears_since = None, None
