@@ -1,15 +1,15 @@
 """Why a job runs on a worker, or why it does not."""
 
 import enum
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from farm.domain import JobState, WorkerState
 from farm.scheduler.blame import MAX_IN_A_ROW, avoided, must_wait
 from farm.scheduler.fitting import Misfit, Unfit, fit
-from farm.scheduler.plan import Level, Way
-from farm.scheduler.pull import ends_alone
-from farm.scheduler.state import FarmState, LiveJob, Worker
+from farm.scheduler.plan import Level
+from farm.scheduler.pull import choose, first_image_seconds
+from farm.scheduler.state import DEPTH, FarmState, LiveJob, Place, Worker
 
 
 class Reason(enum.Enum):
@@ -56,11 +56,22 @@ ABSENCES = {
 
 def explain(state: FarmState, job: LiveJob, now: float) -> Iterator[WorkerReason]:
     """Yields, per worker, why the job runs there or why it does not."""
+    turns: dict[Place, Answer] = {}
     for worker in state.workers.values():
-        yield WorkerReason(worker.worker_id, *_explain_worker(state, job, worker, now))
+        answer = _explain_worker(state, job, worker, now)
+        if answer is None:
+            # What is there for one worker of a place is there for all, but for those that failed images.
+            place = worker.place
+            answer = None if place is None or worker.failing else turns.get(place)
+            if answer is None:
+                answer = _explain_turn(state, job, worker, now)
+            if place is not None and not worker.failing:
+                turns[place] = answer
+        yield WorkerReason(worker.worker_id, *answer)
 
 
-def _explain_worker(state: FarmState, job: LiveJob, worker: Worker, now: float) -> Answer:
+def _explain_worker(state: FarmState, job: LiveJob, worker: Worker, now: float) -> Answer | None:
+    """What does not depend on other jobs; None if the worker could render images that wait now."""
     held = [key for key in worker.attempts if key.job_id == job.job_id]
     if held and worker.state in (WorkerState.OFFLINE, WorkerState.SUSPENDED):
         return ABSENCES[worker.state], f"has it, but is {worker.state.value.lower()}: {worker.reason}"
@@ -82,7 +93,7 @@ def _explain_worker(state: FarmState, job: LiveJob, worker: Worker, now: float) 
         return Reason.OTHERS_TRY_FIRST, f"failed {MAX_IN_A_ROW} images in a row; others try them first"
     if len(avoided(state, job, worker.worker_id, now)) == len(job.pending):
         return Reason.OTHERS_TRY_FIRST, "failed every image that waits; others try them first"
-    return _explain_turn(state, job, worker, way)
+    return None
 
 
 def _explain_idle(job: LiveJob) -> Answer:
@@ -93,51 +104,34 @@ def _explain_idle(job: LiveJob) -> Answer:
     return Reason.NOTHING_WAITS, "could render it, but every image of it is done or with a worker"
 
 
-def _explain_turn(state: FarmState, job: LiveJob, worker: Worker, way: Way) -> Answer:
-    """Why a worker that could render a job that waits has none of it now: by the plan, as `pull` follows it."""
-    level = next((level for level in _levels(state) if _line(level, job) is not None), None)
-    first = next((level for level in _levels(state) if _renders(state, level, worker)), None)
-    if level is None or first is None or worker.place is None:
+def _explain_turn(state: FarmState, job: LiveJob, worker: Worker, now: float) -> Answer:
+    """Why a worker that could render a job that waits has none of it: by what `choose` would give it next."""
+    plan, place, own = state.plan, worker.place, _level(state, job)
+    way = None if plan is None or place is None else plan.ways.get((place.group[0], job.kind.number))
+    if plan is None or place is None or own is None or way is None:
         return Reason.CAN_RUN, "can render it, and will when it has a place free"
-    if first is not level and first.priority > level.priority:
-        renderable = (number for number in first.queues if (worker.machine, number) in _ways(state))
-        other = _front(first, next(renderable))
-        return Reason.OTHER_JOB_FIRST, f"could render it, but job {other} has a higher priority"
-    share = level.shares.get(worker.place.group, {})
-    if not share.get(job.kind.number) and share:
-        best = max(share, key=lambda number: share[number])
-        return Reason.BETTER_USED, f"could render it, but is better used by job {_front(level, best)}"
-    line = _line(level, job)
-    if line is not None and line != job.job_id:
-        return Reason.OTHER_JOB_FIRST, f"could render it, but job {line} comes first"
-    seconds, left = state.groups[worker.place.group].seconds(way), job.kind.unsettled / level.rates[job.kind.number]
-    if seconds > left + level.quickest[job.kind.number] and ends_alone(state, job.kind.number):
-        return (
-            Reason.TOO_SLOW_NOW,
-            f"could render it, but takes {seconds:.0f} s for an image and all of them will be done in {left:.0f} s",
-        )
-    return Reason.CAN_RUN, "can render it, and will when it has a place free"
+    place = replace(place, depth=min(place.depth, DEPTH - 1))
+    choice = choose(state, plan, worker.worker_id, place, now)
+    other = choice[0] if choice is not None else None
+    if other is job:
+        return Reason.CAN_RUN, "can render it, and will when it has a place free"
+    theirs = _level(state, other) if other is not None else None
+    if other is None or theirs is None or theirs.priority < own.priority:
+        seconds = first_image_seconds(state.groups[place.group], place, job.kind.number, way)
+        left = job.kind.unsettled / own.rates[job.kind.number]
+        cost = f"its first image would take {seconds:.0f} s and all of them will be done in {left:.0f} s"
+        return Reason.TOO_SLOW_NOW, f"could render it, but {cost}"
+    if theirs.priority > own.priority:
+        return Reason.OTHER_JOB_FIRST, f"could render it, but job {other.job_id} has a higher priority"
+    if other.kind is not job.kind and not own.shares.get(place.group, {}).get(job.kind.number):
+        return Reason.BETTER_USED, f"could render it, but is better used by job {other.job_id}"
+    has_had_less = state.accounts[other.submitter].served < state.accounts[job.submitter].served
+    why = ", whose submitter has had less so far," if has_had_less else ""
+    return Reason.OTHER_JOB_FIRST, f"could render it, but job {other.job_id}{why} comes first"
 
 
-def _levels(state: FarmState) -> tuple[Level, ...]:
-    return () if state.plan is None else state.plan.levels
-
-
-def _line(level: Level, job: LiveJob) -> str | None:
-    """The first job that waits in the line where this one does; None if it is not in the plan."""
-    queue = level.queues.get(job.kind.number)
-    line = () if queue is None else queue.jobs.get(job.submitter, ())
-    return line[0] if job.job_id in line else None
-
-
-def _ways(state: FarmState) -> Mapping[tuple[int, int], Way]:
-    return {} if state.plan is None else state.plan.ways
-
-
-def _front(level: Level, kind: int) -> str:
-    """The first job of a kind."""
-    return next(iter(level.queues[kind].jobs.values()))[0]
-
-
-def _renders(state: FarmState, level: Level, worker: Worker) -> bool:
-    return any((worker.machine, number) in _ways(state) for number in level.queues)
+def _level(state: FarmState, job: LiveJob) -> Level | None:
+    """Where a job stands in the plan; None if it is not in it."""
+    number, levels = job.kind.number, () if state.plan is None else state.plan.levels
+    found = (level for level in levels if number in level.queues)
+    return next((level for level in found if job.job_id in level.queues[number].jobs.get(job.submitter, ())), None)

@@ -55,9 +55,8 @@ def choose(state: FarmState, plan: Plan, worker_id: str, place: Place, now: floa
         best: tuple[tuple[bool, bool, float], LiveJob, Way, float] | None = None
         for number, (way, job) in firsts.items():
             left = job.kind.unsettled / level.rates[number]
-            load = 0.0 if number == place.kind else group.load_seconds(way)
             # Slow workers sit out the tail, where an image that they begin would be the last.
-            is_late = group.seconds(way) * (place.depth + 1) + load > left + level.quickest[number]
+            is_late = first_image_seconds(group, place, number, way) > left + level.quickest[number]
             if is_late and ends_alone(state, number):
                 continue
             lead = (state.accounts[job.submitter].served - least) / job.kind.work * group.seconds(way) / group.count
@@ -78,6 +77,12 @@ def ends_alone(state: FarmState, number: int) -> bool:
     """
     kinds = {kind for group in state.groups.values() for kind in group.occupied}
     return kinds == {number}
+
+
+def first_image_seconds(group: Group, place: Place, number: int, way: Way) -> float:
+    """Seconds until a worker would have rendered one image of a kind, after one of each task that it holds."""
+    load = 0.0 if number == place.kind else group.load_seconds(way)
+    return group.seconds(way) * (place.depth + 1) + load
 
 
 def _first(state: FarmState, queue: Queue, worker_id: str, now: float) -> LiveJob | None:

@@ -1,0 +1,68 @@
+"""What is said of a job and a worker is what the scheduler goes by."""
+
+import pytest
+
+from farm.scheduler.explain import Reason, explain
+from tests.scheduler.farms import Farm, facts
+
+
+def detail(farm: Farm, job_id: str, worker_id: str) -> tuple[Reason, str]:
+    answers = {why.worker_id: why for why in explain(farm.state, farm.state.jobs[job_id], farm.now)}
+    return answers[worker_id].reason, answers[worker_id].detail
+
+
+@pytest.mark.parametrize("seconds", [10.7, 30.0])
+def test_an_idle_worker_is_told_why_it_is_kept_from_images_that_wait_and_loading_counts(seconds: float) -> None:
+    farm = Farm()
+    farm.join("quick", facts({"a": 1.0}))
+    farm.join("slow", facts({"a": seconds}))
+    farm.submit("j", "a", 10)
+    farm.decide()
+    assert farm.state.jobs["j"].is_runnable
+    assert not farm.jobs_of("slow")
+    reason, text = detail(farm, "j", "slow")
+    assert (reason, f"would take {seconds + 1:.0f} s" in text) == (Reason.TOO_SLOW_NOW, True)
+
+
+def test_the_job_that_is_named_as_coming_first_is_the_one_that_the_worker_gets_next() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 1.0}))
+    for job_id, submitter in (("a1", "alice"), ("a2", "alice"), ("b1", "bob")):
+        farm.submit(job_id, "a", 500, submitter)
+    farm.decide()
+    for _ in range(6):
+        reason, text = detail(farm, "a2", "w")
+        farm.finish("w")
+        (started, *_) = farm.decide()
+        assert reason is Reason.OTHER_JOB_FIRST
+        assert f"job {started.job_id}" in text
+
+
+def test_that_another_submitter_has_had_less_is_said() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 1.0}))
+    farm.submit("b1", "a", 500, "bob")
+    farm.submit("a1", "a", 500, "alice")
+    farm.submit("a2", "a", 500, "alice")
+    farm.decide()
+    farm.state.accounts["bob"].served = 0.0
+    assert detail(farm, "a2", "w") == (
+        Reason.OTHER_JOB_FIRST,
+        "could render it, but job b1, whose submitter has had less so far, comes first",
+    )
+
+
+def test_a_job_of_higher_priority_is_named_by_the_one_that_would_run() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 1.0, "b": 1.0}))
+    farm.submit("low", "b", 50)
+    farm.submit("first", "a", 500, priority=5)
+    farm.submit("second", "a", 500, "bob", priority=5)
+    farm.decide()
+    reason, text = detail(farm, "low", "w")
+    farm.finish("w")
+    (started, *_) = farm.decide()
+    assert (reason, text) == (
+        Reason.OTHER_JOB_FIRST,
+        f"could render it, but job {started.job_id} has a higher priority",
+    )
