@@ -58,6 +58,17 @@ def test_a_driver_that_is_killed_costs_nothing(fleet: Fleet, batch: Batch) -> No
     assert "driver_lost how='was ended by signal 9 (Killed" in batch.log()
 
 
+@pytest.mark.slow  # each is given a minute
+def test_a_driver_or_a_bridge_that_hangs_is_replaced(fleet: Fleet) -> None:
+    for owner, command in ((fleet.coordinator, r"ray_driver"), (fleet.workers["one"], r"ray::Bridge")):
+        hung = fleet.part(owner, command)
+        kill(hung, signal.SIGSTOP)
+        assert eventually(lambda: "one" not in fleet.active(), PATIENCE)
+        fleet.wait_until_whole()
+        assert fleet.part(owner, command) != hung
+    assert "ray_engine.driver_hung" in fleet.log("coordinator")
+
+
 def test_a_head_that_is_killed_costs_nothing_but_time(fleet: Fleet, batch: Batch) -> None:
     kill(fleet.part(fleet.coordinator, r"gcs_server "))
     batch.finish()
