@@ -33,7 +33,10 @@ class Storage:
     def __init__(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o700)  # prompts and images are nobody else's business, whoever made the folder first
+            if {path.name for path in folder.iterdir()} <= {"access"}:
+                # Prompts and images are nobody else's business, also where the folder came into being with Ray's token.
+                # A folder that holds other things keeps its mode: it may be everybody's.
+                folder.chmod(0o700)
             self._lock = filelock.FileLock(folder / "lock", thread_local=False)
             self._lock.acquire(blocking=False)
         except filelock.Timeout:
