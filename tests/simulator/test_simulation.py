@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from farm.errors import ScenarioError
+from farm.scheduler.planning import PLAN_SECONDS
 from farm.scheduler.pull import UNKNOWN_TASK_IMAGES
 from farm.scheduler.state import DEPTH
 from farm.simulator.drawing import draw
@@ -92,6 +93,15 @@ def test_with_a_mac_that_becomes_ten_times_slower_little_more_is_lost_than_its_s
     quiet = summarize(run(workload=Workload((Jobs("sd-1.5", 1500),))))
     faults = Faults((Fault("slow", macs=(2,), at=quiet.makespan / 2, factor=10.0),))
     assert summarize(run(workload=Workload((Jobs("sd-1.5", 1500),)), faults=faults)).efficiency > 0.95
+
+
+@pytest.mark.parametrize(("macs", "seconds"), [(8, 0.0), (600, PLAN_SECONDS)])
+def test_a_plan_that_looks_through_many_attempts_is_not_made_at_every_change(macs: int, seconds: float) -> None:
+    simulation = Simulation(Fleet((Macs("Apple M1", 8, macs),)), Workload((Jobs("sd-1.5", 20 * macs),)))
+    simulation.run(images=8 * macs)
+
+    assert simulation.state.plan is not None
+    assert simulation.state.plan.interval == seconds
 
 
 def test_no_mac_renders_two_images_at_once() -> None:
