@@ -248,12 +248,11 @@ def test_a_report_that_cannot_be_read_for_a_while_is_delivered_in_its_turn_once_
         first.close()
         image = min(running.kept())
         aside = image.rename(folder / "aside")
-        image.mkdir()  # nobody reads a folder, not even root
+        image.symlink_to(folder)  # nobody reads a folder, not even root
         second, _ = running.bridge()
         second.next(Beat)
         second.next(Beat)
-        image.rmdir()
-        aside.rename(image)
+        aside.replace(image)  # at once: a file that is gone would count as lost
         end = second.end_of(1).report
         assert isinstance(end, AttemptReport)
         assert (end.state, second.images()) == (AttemptState.SUCCEEDED, [10])
