@@ -128,11 +128,20 @@ def _write_opened(sql: sqlite3.Connection, sequence: int, event: ev.JobOpened) -
     spec = msgspec.json.encode(event.spec).decode()
     sql.execute(
         """
-        INSERT INTO jobs (job_id, submitter, spec, priority, image_count, create_time, live_since)
-        VALUES (?, ?, ?, ?, ?, ?, ?)
+        INSERT INTO jobs (job_id, submitter, spec, priority, image_count, create_time, evaluations, live_since)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (job_id) DO UPDATE SET state = NULL, end_time = NULL, live_since = excluded.live_since
         """,
-        (event.job_id, event.submitter, spec, event.priority, event.image_count, event.create_time, sequence),
+        (
+            event.job_id,
+            event.submitter,
+            spec,
+            event.priority,
+            event.image_count,
+            event.create_time,
+            event.evaluations,
+            sequence,
+        ),
     )
     # What is to be rendered again has no result any more.
     runs = [(event.job_id, start, stop) for start, stop in event.pending]

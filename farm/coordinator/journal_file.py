@@ -55,6 +55,12 @@ MIGRATIONS = (
     """
     CREATE TABLE webhooks (job_id TEXT PRIMARY KEY) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN evaluations INTEGER NOT NULL DEFAULT 0;
+    UPDATE jobs SET evaluations = coalesce((
+        SELECT json_extract(body, '$.evaluations') FROM events WHERE kind = 'JobOpened' AND events.job_id = jobs.job_id
+    ), 0);
+    """,
 )
 """Scripts that take a journal from each schema version to the next; the version is their count (`user_version`)."""
 

@@ -27,6 +27,7 @@ class JobRow:
     priority: int
     image_count: int
     create_time: float
+    evaluations: int
     state: JobState | None
     reason: str
     succeeded_count: int
@@ -233,8 +234,8 @@ class JournalReader:
 
 
 _JOB_COLUMNS = (
-    "job_id, submitter, spec, priority, image_count, create_time, state, reason, succeeded_count, failed_count, "
-    "start_time, end_time, next_attempt_number, losses"
+    "job_id, submitter, spec, priority, image_count, create_time, evaluations, state, reason, succeeded_count, "
+    "failed_count, start_time, end_time, next_attempt_number, losses"
 )
 
 
@@ -244,7 +245,7 @@ _PROMPT_HOLDS = (
 
 
 def _job_row(row: tuple[object, ...]) -> JobRow:
-    job_id, submitter, spec, priority, image_count, create_time, state, *rest, losses = row
+    job_id, submitter, spec, priority, image_count, create_time, evaluations, state, *rest, losses = row
     return JobRow(
         job_id,  # type: ignore[arg-type]  # columns are typed by the schema
         submitter,  # type: ignore[arg-type]
@@ -252,6 +253,7 @@ def _job_row(row: tuple[object, ...]) -> JobRow:
         priority,  # type: ignore[arg-type]
         image_count,  # type: ignore[arg-type]
         create_time,  # type: ignore[arg-type]
+        evaluations,  # type: ignore[arg-type]
         JobState(state) if state else None,
         *(*rest, msgspec.json.decode(losses, type=tuple[Loss, ...])),  # type: ignore[call-overload]
     )

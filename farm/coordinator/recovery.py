@@ -39,4 +39,5 @@ def reopened(row: JobRow, pending: RangeSet, now: float) -> ev.JobOpened:
         succeeded_count=row.image_count - len(pending),
         next_attempt_number=row.next_attempt_number,
         create_time=row.create_time,
+        evaluations=row.evaluations,
     )

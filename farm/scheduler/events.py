@@ -37,7 +37,7 @@ class JobOpened:
         next_attempt_number: Numbers below it were used before.
         create_time: When the job was first accepted.
         evaluations: How often the UNet is evaluated for an image, the mean of all images, as entries may name their own
-            steps and sampler; 0 for what the job's defaults say, in older journals and where a job is tried again.
+            steps and sampler; 0 for what the job's defaults say, in older journals.
     """
 
     job_id: str

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from farm.coordinator.clock import Clock
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.engine import Joined
+from farm.coordinator.recovery import recover
+from farm.coordinator.storage import Storage
 from farm.coordinator.views import AttemptView, ImageView, JobView
 from farm.domain import AttemptState, ImageSpec, ImageState, JobSpec, JobState, Model, Pin, WorkerState
 from farm.errors import (
@@ -193,6 +196,23 @@ async def test_what_failed_is_rendered_again_on_request_and_only_that(tmp_path: 
         assert (job.succeeded_count, job.failed_count) == (2, 0)
         with pytest.raises(WrongStateError, match="nothing to retry"):
             await coordinator.retry_job(job_id)
+
+
+async def test_a_job_that_is_tried_again_costs_what_its_images_ask_for_and_not_its_defaults(tmp_path: Path) -> None:
+    async with farm(tmp_path) as (coordinator, _):
+        submission = await coordinator.open_submission(JobSpec("shapes"), "alice", "", None)
+        await submission.add([ImageSpec(prompt="p", steps=40, sampler="heun"), ImageSpec(prompt="p", steps=21)])
+        job_id = await submission.accept()
+        await coordinator.cancel_job(job_id)
+        await until(coordinator, job_id, JobState.CANCELLED)
+    async with farm(tmp_path) as (coordinator, _):
+        await coordinator.retry_job(job_id)
+    storage = Storage(tmp_path)
+    try:
+        recovered = await recover(storage, Clock())
+    finally:
+        storage.close()
+    assert recovered.jobs[job_id].kind.steps == ((2 * 40 - 1) + 21) // 2
 
 
 async def test_an_image_whose_file_is_gone_or_was_changed_can_be_retried(tmp_path: Path) -> None:

@@ -152,6 +152,24 @@ def test_a_journal_of_an_older_version_is_taken_to_the_new_one_with_all_it_holds
     assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (len(newer),)
 
 
+def test_what_a_live_jobs_images_cost_is_taken_over_from_a_journal_that_had_no_column_for_it(path: Path) -> None:
+    Journal(path, MIGRATIONS[:5]).close()
+    with sqlite3.connect(path) as sql:
+        for job_id, body in (("live", '{"evaluations": 30}'), ("older", "{}"), ("ended", None)):
+            sql.execute(
+                """
+                INSERT INTO jobs (job_id, submitter, spec, priority, image_count, create_time, live_since)
+                VALUES (?, 'alice', '{"model": "shapes"}', 0, 1, 0, 1)
+                """,
+                (job_id,),
+            )
+            if body:
+                sql.execute("INSERT INTO events (job_id, kind, body) VALUES (?, 'JobOpened', ?)", (job_id, body))
+    Journal(path).close()
+    rows = [JournalReader(path).job(job_id) for job_id in ("live", "older", "ended")]
+    assert [row and row.evaluations for row in rows] == [30, 0, 0]
+
+
 def test_a_journal_of_a_newer_version_is_refused_with_a_way_out(path: Path) -> None:
     Journal(path, (*MIGRATIONS, "CREATE TABLE later (x)")).close()
     with pytest.raises(JournalError, match="written by a newer one"):
