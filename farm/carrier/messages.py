@@ -3,6 +3,7 @@
 MessagePack, by the dataclasses themselves: reading it can do nothing but make such objects, whoever wrote it.
 """
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,13 @@ from farm.reports import AttemptReport, ImageFailureReport, ImageReport, Report
 
 KeptReport = ImageReport | ImageFailureReport | AttemptReport
 """Reports that a daemon keeps until the coordinator has taken them."""
+
+
+class Refusal(enum.Enum):
+    """Why a worker cannot take part."""
+
+    NAME_TAKEN = "NAME_TAKEN"
+    VERSION_MISMATCH = "VERSION_MISMATCH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +95,17 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """To the daemon, in answer to its greeting: it cannot take part, and is to end."""
+    """To the daemon, in answer to its greeting: it cannot take part, and is to end.
+
+    Every version of the farm must be able to read this one: fields may be added to it, with defaults, and none changed.
+
+    Attributes:
+        reason: Why, and what to do, in words.
+        refusal: Which case it is.
+    """
 
     reason: str
+    refusal: Refusal = Refusal.NAME_TAKEN
 
 
 FromDaemon = Hello | Beat | Farewell | Replaced | Told

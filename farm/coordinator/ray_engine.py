@@ -13,12 +13,14 @@ import logging
 import time
 from dataclasses import dataclass, field
 
+from farm import installation
 from farm.carrier.messages import (
     Acknowledge,
     Beat,
     Cancel,
     Farewell,
     Hello,
+    Refusal,
     Refused,
     Release,
     Replaced,
@@ -63,6 +65,11 @@ _UNREACHABLE = "Ray lost the way to it; what it has is safe there, and it is exp
 _NAME_TAKEN = (
     'Another worker works under the name "{0}", so this one is refused: each of the two would be taken for the other. '
     "Stop the other one, or have this machine join under a name of its own (`farm worker join ... --name`)."
+)
+_VERSION_MISMATCH = (
+    "The coordinator runs version {0} of the farm and cannot read what this worker says of itself: it is of another "
+    "version, and refused. In its folder of the farm, check out what the coordinator runs and run `make demo`; then "
+    "start the worker again."
 )
 _STOP_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
@@ -287,6 +294,9 @@ class RayEngine:
             message = decode(data)
         except ValueError as error:
             log.error("ray_engine.not_understood node=%s reason=%r", node_id, str(error))
+            if node_id not in self._workers:  # it was a greeting, or there was none that could be read
+                refused = Refused(_VERSION_MISMATCH.format(installation.version()), Refusal.VERSION_MISMATCH)
+                self._send_over(node_id, refused)
             return
         if isinstance(message, Hello):
             self._welcome(node_id, message)

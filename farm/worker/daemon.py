@@ -9,7 +9,7 @@ import logging
 import queue
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 
 from farm.carrier.messages import (
@@ -21,6 +21,7 @@ from farm.carrier.messages import (
     Hello,
     KeptReport,
     Message,
+    Refusal,
     Refused,
     Release,
     Replaced,
@@ -28,7 +29,7 @@ from farm.carrier.messages import (
     encode,
 )
 from farm.domain import Assignment, AttemptKey, AttemptState
-from farm.errors import WorkerNameTakenError
+from farm.errors import FarmError, VersionMismatchError, WorkerNameTakenError
 from farm.renderer import Renderer
 from farm.reports import (
     AttemptReport,
@@ -61,6 +62,11 @@ STOP_SECONDS = 5.0
 
 Inbox = queue.SimpleQueue[Report | Connected | Heard | Gone | Stop]
 
+_ERRORS: Mapping[Refusal, type[FarmError]] = {
+    Refusal.NAME_TAKEN: WorkerNameTakenError,
+    Refusal.VERSION_MISMATCH: VersionMismatchError,
+}
+
 _log = logging.getLogger(__name__)
 
 
@@ -87,7 +93,7 @@ class Daemon:
         self._unreadable_since: float | None = None  # the next report that is waiting
         self._waiting: deque[int] = deque()  # what this bridge was not offered yet
         self._in_flight: dict[int, int] = {}  # what it was, with sizes, and is not acknowledged
-        self._refusal = ""
+        self._refused: Refused | None = None
         self._device = DeviceReport()
         self._residency = ResidencyReport(())
 
@@ -101,11 +107,12 @@ class Daemon:
 
         Raises:
             WorkerNameTakenError: Another worker has its name.
+            VersionMismatchError: The coordinator cannot read its greeting.
         """
         self._end_attempts("the worker's daemon ended while they were rendered")
         self._renderer.start(self._inbox.put)
         beat_at = 0.0
-        while not self._refusal:
+        while self._refused is None:
             try:
                 message = self._inbox.get(timeout=max(0.0, beat_at - time.monotonic()))
             except queue.Empty:
@@ -119,8 +126,8 @@ class Daemon:
                 self._mend()
                 beat_at = time.monotonic() + BEAT_SECONDS
         self._wind_up()
-        if self._refusal:
-            raise WorkerNameTakenError(self._refusal, worker=self._worker_id)
+        if self._refused is not None:
+            raise _ERRORS[self._refused.refusal](self._refused.reason, worker=self._worker_id)
 
     def _take(self, message: Report | Connected | Heard | Gone) -> None:
         match message:
@@ -170,8 +177,8 @@ class Daemon:
                 if ended is not None:
                     self._held.discard(ended)
                 self._offer()
-            case Refused(reason):
-                self._refusal = reason
+            case Refused():
+                self._refused = said
 
     def _keep(self, report: KeptReport) -> None:
         if isinstance(report, AttemptReport):

@@ -77,6 +77,7 @@ def run_worker(settings: WorkerSettings, renderer: Renderer, inbox: Inbox) -> No
         AddressError: Ray would be open to others there, or it is no address.
         WorkerFolderError: The folder cannot be used, or another worker uses it.
         WorkerNameTakenError: Another worker has this one's name.
+        VersionMismatchError: The coordinator runs another version of the farm.
         UnreachableError: Ray's head has moved, and the worker must be started anew to follow it.
     """
     check_address(settings.ray_address, settings.security)

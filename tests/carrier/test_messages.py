@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from farm.carrier.messages import (
     Farewell,
     Hello,
     Message,
+    Refusal,
     Refused,
     Release,
     Replaced,
@@ -53,7 +55,7 @@ MESSAGES: list[Message] = [
     assignment(1, "a", "b"),
     Cancel(KEY),
     Release(KEY),
-    Refused("because"),
+    Refused("because", Refusal.VERSION_MISMATCH),
     Acknowledge(2**62),
 ]
 
@@ -61,6 +63,10 @@ MESSAGES: list[Message] = [
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(getattr(message, "report", message)).__name__)
 def test_a_message_is_read_as_it_was_written(message: Message) -> None:
     assert decode(encode(message)) == message
+
+
+def test_a_refusal_by_a_version_that_knew_one_cause_only_is_read() -> None:
+    assert decode(msgspec.msgpack.encode(("Refused", None, {"reason": "because"}))) == Refused("because")
 
 
 @given(st.binary())

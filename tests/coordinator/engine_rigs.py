@@ -31,9 +31,16 @@ class Rig:
     Reports that their worker keeps are acknowledged, as the coordinator does when they are on disk.
     """
 
-    def __init__(self, engine: Engine, workers: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        workers: tuple[str, ...],
+        settings: Callable[[str], WorkerSettings] | None = None,
+    ) -> None:
         self.engine = engine
         self.workers = workers
+        self.settings = settings
+        """How a further worker of a name reaches the engine; None if none can."""
         self.messages: list[EngineMessage] = []
         self.arrived: list[float] = []
         self._changed = threading.Condition()
@@ -112,11 +119,15 @@ def ray_rig(folder: Path) -> Iterator[Rig]:
     """RayEngine with two workers; their daemons are threads of this process, Ray's nodes are real."""
     address = free_ray_address()
     security = RaySecurity(ray_token(folder))
-    rig = Rig(RayEngine(RaySettings(address, security)), ("one", "two"))
+
+    def settings(name: str) -> WorkerSettings:
+        return WorkerSettings(name, folder / name, address, security)
+
+    rig = Rig(RayEngine(RaySettings(address, security)), ("one", "two"), settings)
     try:
         with ExitStack() as workers:
             for name in rig.workers:
-                workers.enter_context(worker(WorkerSettings(name, folder / name, address, security)))
+                workers.enter_context(worker(settings(name)))
             yield rig
     finally:
         rig.close()

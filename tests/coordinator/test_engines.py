@@ -5,14 +5,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from queue import SimpleQueue
 
 import pytest
 
 from farm.coordinator.engine import Heartbeat, Joined, Reported
 from farm.diffusion.png import read_provenance
-from farm.domain import AttemptState
+from farm.domain import AttemptState, WorkerFacts
+from farm.errors import VersionMismatchError
 from farm.reports import AttemptReport, ImageReport, ResidencyReport, StageReport, StepReport
 from farm.scheduler.state import LEASE_SECONDS
+from farm.worker.null_renderer import NullRenderer
+from farm.worker.service import run_worker
 from tests.coordinator.engine_rigs import SECONDS_PER_IMAGE, Rig, joined, local_rig, ray_rig
 from tests.waiting import eventually
 from tests.worker.builders import assignment
@@ -120,6 +124,21 @@ def test_orders_for_workers_and_attempts_that_do_not_exist_are_no_errors(rig: Ri
     given = assignment(61)
     rig.call(rig.engine.assign, rig.workers[0], given)
     assert rig.end_of(given.key).state is AttemptState.SUCCEEDED
+
+
+class OtherVersion(NullRenderer):
+    """Says of its machine what this version of the farm cannot read."""
+
+    @property
+    def facts(self) -> WorkerFacts:
+        return replace(super().facts, chip=None)  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize("rig", ["ray"], indirect=True)
+def test_a_worker_whose_greeting_cannot_be_read_ends_and_says_what_to_do(rig: Rig) -> None:
+    assert rig.settings is not None
+    with pytest.raises(VersionMismatchError, match="check out what the coordinator runs"):
+        run_worker(rig.settings("other"), OtherVersion(), SimpleQueue())
 
 
 def test_nobody_joined_twice_in_all_that_time(rig: Rig) -> None:

@@ -20,6 +20,7 @@ from farm.carrier.messages import (
     FromDaemon,
     Hello,
     Message,
+    Refusal,
     Refused,
     Release,
     Replaced,
@@ -28,7 +29,7 @@ from farm.carrier.messages import (
     encode,
 )
 from farm.domain import AttemptKey, AttemptState
-from farm.errors import WorkerNameTakenError
+from farm.errors import FarmError, VersionMismatchError, WorkerNameTakenError
 from farm.renderer import Renderer
 from farm.reports import AttemptReport, ImageReport, MeasurementReport, ResidencyReport, StepReport
 from farm.worker.bridge_socket import listen
@@ -375,13 +376,17 @@ def test_a_daemon_that_is_stopped_without_a_bridge_keeps_what_is_finished(folder
         assert bridge.images() == [10]
 
 
-def test_a_daemon_whose_name_is_taken_ends_with_the_reason(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("refusal", "error"),
+    [(Refusal.NAME_TAKEN, WorkerNameTakenError), (Refusal.VERSION_MISMATCH, VersionMismatchError)],
+)
+def test_a_daemon_that_is_refused_ends_with_the_reason(folder: Path, refusal: Refusal, error: type[FarmError]) -> None:
     inbox: Inbox = queue.SimpleQueue()
     daemon = Daemon("w", "folder", NullRenderer(), Outbox(folder / "outbox"), inbox)
     with listen(folder / "socket", inbox.put), ThreadPoolExecutor() as thread:
         running = thread.submit(daemon.run)
         bridge = Bridge(folder / "socket")
         assert bridge.next(Hello).origin == "folder"
-        bridge.say(Refused("another one has it"))
-        with pytest.raises(WorkerNameTakenError, match="another one has it"):
+        bridge.say(Refused("do this", refusal))
+        with pytest.raises(error, match="do this"):
             running.result(PATIENCE)
