@@ -1,7 +1,6 @@
 """The entries that `farm submit` sends: from options, a file or standard input, expanded and laid out as asked for."""
 
 import re
-import shutil
 import sys
 import tempfile
 from array import array
@@ -16,9 +15,14 @@ from farm.batch import READERS, Complain, Row, open_batch, read_stream, reader_f
 from farm.batch.grid import Axis, vary
 from farm.batch.templates import expand
 from farm.domain import ImageSpec
-from farm.errors import InvalidRequestError
+from farm.errors import BatchFileError, InvalidRequestError
 
 STDIN = "-"
+
+MAX_STDIN_BYTES = 1 << 30
+"""Of standard input: some million prompts. What is copied must end."""
+
+_BLOCK_BYTES = 1 << 20
 
 PLACE = re.compile(r"entries\[(\d+)\](?:\.(\w+))?")
 """How the farm names a wrong field of an entry."""
@@ -60,13 +64,10 @@ def file_source(file: str, ending: str, context: click.Context) -> Source:
         context: The copy lives as long as this.
 
     Raises:
-        BatchFileError: The file cannot be read.
+        BatchFileError: The file cannot be read, or standard input not copied.
     """
     if file == STDIN:
-        copy = context.with_resource(tempfile.NamedTemporaryFile(prefix="farm-batch-"))  # noqa: SIM115
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-        copy.flush()
-        path, name, reader = Path(copy.name), "standard input", READERS[ending]
+        path, name, reader = _copy_of_stdin(context), "standard input", READERS[ending]
     else:
         path, name, reader = Path(file), file, reader_for(Path(file))
 
@@ -75,8 +76,29 @@ def file_source(file: str, ending: str, context: click.Context) -> Source:
             yield from read_stream(stream, reader, name, complain)
 
     with open_batch(path) as stream:
-        line_count = sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+        line_count = sum(block.count(b"\n") for block in iter(lambda: stream.read(_BLOCK_BYTES), b""))
     return Source(name, line_count + 1, rows)
+
+
+def _copy_of_stdin(context: click.Context) -> Path:
+    copy = context.with_resource(tempfile.NamedTemporaryFile(prefix="farm-batch-"))  # noqa: SIM115
+    size = 0
+    try:
+        while block := sys.stdin.buffer.read(_BLOCK_BYTES):
+            size += len(block)
+            if size > MAX_STDIN_BYTES:
+                raise BatchFileError(
+                    f"Standard input has more than {MAX_STDIN_BYTES:,} bytes; perhaps it never ends. Nothing was "
+                    "submitted. A batch of that size can be submitted from a file."
+                )
+            copy.write(block)
+        copy.flush()
+    except OSError as error:
+        raise BatchFileError(
+            f"Standard input cannot be copied to {copy.name} ({error.strerror}). Nothing was submitted. Make room "
+            "there, or write it to a file of your own and submit that."
+        ) from error
+    return Path(copy.name)
 
 
 def expanded(source: Source, wildcards: Path | None, draws: int | None, seed: int) -> Source:

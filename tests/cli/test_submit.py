@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,23 @@ def test_input_that_is_wrong_is_named_by_line_and_column_and_nothing_is_submitte
     assert (code, out) == (1, "")
     assert "standard input" in err
     assert says in err
+    assert job_count(run) == before
+
+
+def test_standard_input_that_never_ends_is_refused_and_leaves_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.cli.entries.MAX_STDIN_BYTES", 4 << 20)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = job_count(run)
+    with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless:
+        assert endless.stdout is not None
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(endless.stdout))
+        code, out, err = run("submit", "-")
+        endless.kill()
+    assert (code, out) == (1, "")
+    assert "more than 4,194,304 bytes; perhaps it never ends. Nothing was submitted." in err
+    assert list(tmp_path.iterdir()) == []
     assert job_count(run) == before
 
 
