@@ -120,13 +120,14 @@ def verify(model: str, load: bool, as_json: bool) -> None:
 
 @click.command(epilog="Example: farm models remove my-model")
 @click.argument("model")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation. --json requires it.")
 @json_option
 def remove(model: str, yes: bool, as_json: bool) -> None:
     """Delete MODEL from this machine's disk; of a linked model, only the link."""
-    if not (yes or as_json):
-        if not sys.stdin.isatty():
-            raise click.UsageError("This is no terminal, so nobody can be asked; give --yes to delete the model.")
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            why = "With --json nobody is asked" if as_json else "This is no terminal, so nobody can be asked"
+            raise click.UsageError(f"{why}; give --yes to delete the model.")
         click.confirm(f"Delete the model {short_id(model)} from this machine?", abort=True)
     freed = ModelStore().remove(short_id(model))
     if as_json:

@@ -70,7 +70,11 @@ def test_a_model_is_added_verified_and_removed(run: Run, store: Path, tmp_path: 
     assert "weight.bin is not what it was" in out
     assert "unet of ORIGINAL does not load here" in out
 
-    assert json.loads(run("models", "remove", "forms", "--json")[1])["freed_bytes"] > 10_000_000
+    for options, why in (((), "no terminal"), (("--json",), "With --json nobody is asked")):
+        code, out, err = run("models", "remove", "forms", *options)
+        assert (code, out, why in err, "give --yes" in err) == (2, "", True, True), err
+    assert (store / "forms").is_dir()
+    assert json.loads(run("models", "remove", "forms", "--yes", "--json")[1])["freed_bytes"] > 10_000_000
     assert run("models", "remove", "forms", "--yes")[0] == 1
 
 
