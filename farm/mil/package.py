@@ -35,16 +35,28 @@ def read_package_manifest(package: Path) -> PackageManifest:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """A path below a folder.
+    """A path below a folder; in Hugging Face's cache it may be a link to a file that the cache keeps for it.
 
     Raises:
         ValueError: It leads out of the folder.
         RuntimeError: It is a loop of links.
     """
     found = folder / name
-    if not found.resolve().is_relative_to(folder.resolve()):
+    if not (found.resolve().is_relative_to(folder.resolve()) or _is_cached(folder.resolve(), found)):
         raise ValueError(f"{name} leads out of the package")
     return found
+
+
+def _is_cached(folder: Path, found: Path) -> bool:
+    """Whether a path in a folder of `models--OWNER--NAME/snapshots` is a link into `models--OWNER--NAME/blobs`."""
+    repositories = [
+        snapshots.parent
+        for snapshots in folder.parents
+        if snapshots.name == "snapshots" and snapshots.parent.name.startswith("models--")
+    ]
+    return found.parent.resolve().is_relative_to(folder) and any(
+        found.resolve().is_relative_to(repository / "blobs") for repository in repositories
+    )
 
 
 def unreadable(package: Path, reason: str) -> PackageError:

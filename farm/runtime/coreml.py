@@ -154,13 +154,23 @@ def compiled_model(package: Path, cache: Path, system: str, compile_: Callable[[
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         made = Path(folder) / place.name
-        compile_(package, made)
+        compile_(_without_links(package, Path(folder)), made)
         try:
             made.replace(place)
         except OSError:
             if not place.is_dir():  # another process was faster, which is as good
                 raise
     return place
+
+
+def _without_links(package: Path, folder: Path) -> Path:
+    """The package, or a copy of it in a folder if it holds links, with which coremltools was seen to fail.
+
+    Hugging Face's cache is made of links; that failure is issue 1240 of huggingface_hub.
+    """
+    if not any(path.is_symlink() for path in package.rglob("*")):
+        return package
+    return Path(shutil.copytree(package, folder / package.name))
 
 
 def _digest(package: Path, system: str) -> str:

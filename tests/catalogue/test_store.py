@@ -12,7 +12,7 @@ from farm.catalogue.inventory import read_inventory
 from farm.catalogue.store import ModelStore
 from farm.domain import AttentionVariant
 from farm.errors import InvalidRequestError, ModelNotFoundError, PackageError
-from tests.catalogue.folders import copy_of_shapes, package
+from tests.catalogue.folders import copy_of_shapes, package, snapshot_of
 from tests.catalogue.published import put_litter, zip_folder
 
 
@@ -83,6 +83,16 @@ def test_a_linked_model_is_used_where_it_is_and_only_the_link_is_removed(store: 
     assert store.remove("linked") == 0
     assert (arrived / "vocab.json").is_file()
     assert not list(store.root.iterdir())
+
+
+def test_a_snapshot_in_hugging_faces_cache_is_linked_and_is_the_same_model(
+    store: ModelStore, arrived: Path, tmp_path: Path
+) -> None:
+    linked = store.add(snapshot_of(arrived, tmp_path / "cache"), "linked", link=True)
+    copied = store.add(arrived)
+
+    assert [variant.digest for variant in linked.variants] == [variant.digest for variant in copied.variants]
+    assert store.remove("linked") == 0
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 and then nothing"])

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from farm.mil.program import read_interface
 from farm.mil.translate import translate
 from farm.mil.weights import unpack
 from farm.runtime.portable import load
+from tests.catalogue.folders import snapshot_of
 from tests.mil.packages import WEIGHT, linear, program_file, read_program, save_linear, weight_file
 
 
@@ -154,6 +156,34 @@ def test_a_damaged_package_is_refused_with_a_reason(package: Path, damage: Calla
     damage(package)
     with pytest.raises(PackageError, match=words):
         load(package)
+
+
+def test_a_package_in_hugging_faces_cache_is_read_through_its_links(package: Path, tmp_path: Path) -> None:
+    x = np.ones((4, 5), np.float32)
+    snapshot = snapshot_of(package.parent, tmp_path / "cache")
+    np.testing.assert_allclose(load(snapshot / package.name).predict({"x": x})["y"], linear(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("way_out", ["../../../../secret", "../../../../../../models--other/blobs/secret", "/secret"])
+def test_a_link_of_that_cache_that_leads_anywhere_else_is_refused(package: Path, tmp_path: Path, way_out: str) -> None:
+    linked = snapshot_of(package.parent, tmp_path / "cache") / package.name
+    program_file(linked).unlink()
+    program_file(linked).symlink_to(way_out)
+    with pytest.raises(PackageError, match="leads out of the package"):
+        load(linked)
+
+
+def test_a_manifest_in_that_cache_names_only_what_is_in_its_package(package: Path, tmp_path: Path) -> None:
+    linked = snapshot_of(package.parent, tmp_path / "cache") / package.name
+    blob = program_file(linked).resolve()
+    for path in (os.path.relpath(blob, linked / "Data"), str(blob), "../../../../../../../etc/passwd"):
+        content = json.loads((package / "Manifest.json").read_text())
+        for item in content["itemInfoEntries"].values():
+            item["path"] = path
+        (linked / "Manifest.json").unlink()
+        (linked / "Manifest.json").write_text(json.dumps(content))
+        with pytest.raises(PackageError, match="leads out of the package"):
+            load(linked)
 
 
 def test_a_compiled_model_is_refused_with_advice(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from farm.mil.program import read_interface
 from farm.runtime.base import Array
 from farm.runtime.coreml import CoreMLModel, CoreMLRuntime, compiled_model
 from farm.runtime.portable import load
+from tests.catalogue.folders import snapshot_of
 from tests.mil.packages import WEIGHT, linear, save_functions, save_linear, weight_file
 
 BUNDLED_PACKAGES = sorted(BUNDLED.rglob("*.mlpackage"))
@@ -61,6 +62,19 @@ def test_what_the_finder_leaves_in_a_package_does_not_count(package: Path, tmp_p
     first = compiled_model(package, tmp_path / "cache", "15.1", compiler)
     (package / ".DS_Store").write_text("icons")
     assert compiled_model(package, tmp_path / "cache", "15.1", compiler) == first
+
+
+def test_core_ml_compiles_the_files_that_a_package_of_links_stands_for(package: Path, tmp_path: Path) -> None:
+    linked = snapshot_of(package.parent, tmp_path / "hub") / package.name
+    given: list[tuple[str, bool, bytes]] = []
+
+    def compile_(package: Path, place: Path) -> None:
+        given.append((package.name, weight_file(package).is_symlink(), weight_file(package).read_bytes()))
+        place.mkdir()
+
+    place = compiled_model(linked, tmp_path / "cache", "15.1", compile_)
+    assert given == [(package.name, False, weight_file(package).read_bytes())]
+    assert list((tmp_path / "cache").iterdir()) == [place] == [compiled_model(package, place.parent, "15.1", compile_)]
 
 
 def test_a_compilation_that_fails_leaves_nothing_behind(package: Path, tmp_path: Path) -> None:
