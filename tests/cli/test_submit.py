@@ -14,6 +14,7 @@ from PIL import Image
 from farm.diffusion.png import read_provenance
 from farm.output_folder import clear_output_folder
 from tests.cli.conftest import Run
+from tests.disks import small_disk
 from tests.running_farm import running_farm
 
 
@@ -231,6 +232,18 @@ def test_standard_input_that_never_ends_is_refused_and_leaves_nothing(
     assert "more than 4,194,304 bytes; perhaps it never ends. Nothing was submitted." in err
     assert list(tmp_path.iterdir()) == []
     assert job_count(run) == before
+
+
+def test_standard_input_for_which_there_is_no_room_is_refused_with_a_way_out(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standard_input(monkeypatch, b"a red circle\n" * 200_000)
+    with small_disk(tmp_path / "disk", 1) as disk:
+        monkeypatch.setattr("tempfile.tempdir", str(disk))
+        code, out, err = run("submit", "-")
+        assert list(disk.iterdir()) == []
+    assert (code, out) == (1, "")
+    assert "No space left on device). Nothing was submitted. Make room there" in err
 
 
 # Pictures to start from
