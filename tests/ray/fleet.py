@@ -16,6 +16,7 @@ from farm.cli.local_fleet import free_ray_address
 from farm.client import Client
 from farm.v1 import worker_pb2
 from tests.ray.odd_worker import Oddity
+from tests.ray.pace import Pace
 from tests.waiting import eventually
 
 SECONDS_PER_IMAGE = 0.05
@@ -62,6 +63,7 @@ class Fleet:
 
     def __init__(self, folder: Path, workers: Mapping[str, Oddity | None]) -> None:
         self._folder = folder
+        self.pace = Pace(folder / "pace.log")
         self._oddities = dict(workers)
         self.state = folder / "state"
         self.ray_address = free_ray_address()
@@ -155,7 +157,8 @@ def running_fleet(folder: Path, workers: Mapping[str, Oddity | None] = TWO_WORKE
     fleet = Fleet(folder, workers)
     try:
         fleet.wait_until_whole()
-        yield fleet
+        with fleet.pace.measured():
+            yield fleet
     finally:
         fleet.stop()
 

@@ -12,7 +12,6 @@ from tests.ray.batch import SILENCE, Batch
 from tests.ray.fleet import PATIENCE, SECONDS_PER_IMAGE, Fleet, kill, kill_tree, running_fleet
 from tests.waiting import eventually
 
-BEYOND_A_LEASE = 8.0
 WITHIN_A_LEASE = 45.0
 """On a machine that is busy with other tests; much less than workers have to come back to a new driver."""
 
@@ -104,7 +103,7 @@ def test_a_mac_that_dies_as_a_whole_loses_its_images_to_others_within_a_lease(fl
     fleet.workers["one"].wait()
     assert eventually(batch.lost_attempts, WITHIN_A_LEASE), "its images were not given to others"
     batch.finish()
-    assert batch.lost_but_for("its daemon ended") == []
+    assert batch.lost_but_for(" worker=one ") == []
     fleet.start_worker("one")
 
 
@@ -112,13 +111,25 @@ def test_a_worker_that_is_stopped_beyond_its_lease_and_woken_delivers_late_and_i
     fleet: Fleet, batch: Batch
 ) -> None:
     os.kill(fleet.workers["one"].pid, signal.SIGSTOP)
-    time.sleep(BEYOND_A_LEASE)
-    assert eventually(lambda: fleet.active() == {"two"}, PATIENCE)
+    assert eventually(lambda: fleet.active() == {"two"}, PATIENCE), "it was not missed"
+    lost = batch.lost_numbers()
+    assert lost, batch.log()
+    counted = by_attempts(batch, lost)
     os.kill(fleet.workers["one"].pid, signal.SIGCONT)
+    for number in lost:
+        refused = f"dispatcher.refused reason='Attempt {number} of job {batch.job_id} does not count any more.'"
+        assert eventually(lambda refused=refused: refused in batch.log()), refused  # type: ignore[misc]  # mypy does not infer a lambda's default
     batch.finish()
     assert any(SILENCE in line for line in batch.lost_attempts()), batch.log()
+    assert batch.lost_but_for(" worker=one ") == []
+    assert by_attempts(batch, lost) == counted, "what came late was counted"
     fleet.wait_until_whole()
     assert eventually(lambda: not list((fleet.folder("one") / "outbox").iterdir())), "the outbox is not empty"
+
+
+def by_attempts(batch: Batch, numbers: set[int]) -> set[int]:
+    """Indices of the images that are committed by some attempts."""
+    return {index for index, (_, number) in batch.committed().items() if number in numbers}
 
 
 def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_and_leaves(fleet: Fleet, batch: Batch) -> None:

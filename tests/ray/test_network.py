@@ -19,6 +19,7 @@ from tests.ray.batch import SILENCE, Batch
 from tests.ray.fleet import PATIENCE, SECONDS_PER_IMAGE, end
 from tests.ray.network import Network, network
 from tests.ray.odd_worker import tls_files
+from tests.ray.pace import Pace
 from tests.running_farm import running_farm
 from tests.waiting import eventually
 
@@ -31,6 +32,8 @@ class Room:
     def __init__(self, folder: Path, cable: Network, stack: ExitStack) -> None:
         self._folder = folder
         self.state = folder / "state"
+        self.pace = Pace(folder / "pace.log")
+        stack.enter_context(self.pace.measured())
         self._log = stack.enter_context(logged_to(folder / "coordinator.log"))
         authority = Authority.open(folder / "authority")
         for name, host in (("coordinator", cable.here), ("near", cable.here), ("far", cable.there)):
@@ -103,6 +106,7 @@ def test_a_worker_that_is_cut_off_beyond_its_lease_comes_back_and_its_late_image
 
         batch.finish()
         assert any(SILENCE in line for line in batch.lost_attempts()), batch.log()
+        assert batch.lost_but_for(" worker=far ") == []
         assert eventually(lambda: room.active() == {"near", "far"}, PATIENCE), room.log("far")
         assert eventually(lambda: room.kept_by("far") == 0, PATIENCE), room.log("far")
         assert "result.refused" in batch.log()
