@@ -59,9 +59,8 @@ class FarmProcess:
         ]
 
     def kill_renderer(self) -> None:
-        for pid in self.renderers():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        (renderer,) = self.renderers()  # whatever was rendered a moment ago came from it
+        os.kill(renderer, signal.SIGKILL)
 
     def kill_coordinator(self) -> None:
         self.process.kill()

@@ -64,6 +64,12 @@ class ScriptedEngine:
     async def next_assignment(self) -> Assignment:
         return (await asyncio.wait_for(self.assigned.get(), PATIENCE))[1]
 
+    async def acknowledgements(self, *numbers: int) -> None:
+        """Waits until all of these reports were acknowledged."""
+        async with asyncio.timeout(PATIENCE):
+            while not set(numbers) <= set(self.acknowledged):
+                await asyncio.sleep(0.01)
+
     async def finish_everything(self, worker_id: str = "w") -> None:
         """Renders whatever is assigned, until cancelled."""
         while True:

@@ -10,7 +10,7 @@ import pytest
 
 from farm.coordinator.clock import Clock
 from farm.coordinator.coordinator import Coordinator
-from farm.coordinator.engine import Joined
+from farm.coordinator.engine import Joined, Reported
 from farm.coordinator.recovery import recover
 from farm.coordinator.storage import Storage
 from farm.coordinator.views import AttemptView, ImageView, JobView
@@ -27,8 +27,8 @@ from farm.errors import (
     WorkerNotFoundError,
     WrongStateError,
 )
-from farm.reports import AttemptReport, ImageFailureReport
-from tests.builders import MODEL, png, worker_facts
+from farm.reports import AttemptReport, ImageFailureReport, ImageReport
+from tests.builders import MODEL, PROVENANCE, png, worker_facts
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.waiting import PATIENCE
 
@@ -146,7 +146,9 @@ async def test_a_worker_that_kept_its_attempt_over_the_coordinators_restart_goes
         assert engine.assigned.empty()
 
 
-async def test_a_result_of_an_attempt_that_was_fenced_off_is_refused_and_its_file_removed(tmp_path: Path) -> None:
+async def test_a_result_of_an_attempt_that_was_fenced_off_is_refused_and_leaves_no_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with farm(tmp_path) as (coordinator, engine):
         engine.join()
         job_id = await submit(coordinator, 1)
@@ -158,6 +160,7 @@ async def test_a_result_of_an_attempt_that_was_fenced_off_is_refused_and_its_fil
         await ended(coordinator, job_id)
         assert (await coordinator.image(job_id, 0)).committed is not None
         assert files(tmp_path) == [f"00000000-{again.key.number}.png"]
+        assert f"result.refused job={job_id} attempt={lost.key.number} image=0 " in caplog.text
 
 
 async def test_an_interruption_costs_an_image_no_try_but_its_own_failures_do(tmp_path: Path) -> None:
@@ -435,7 +438,7 @@ async def test_a_watch_tells_how_attempts_begin_and_end(tmp_path: Path) -> None:
 
 
 async def test_a_silent_worker_loses_its_images_to_others_and_its_late_result_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("farm.scheduler.scheduler.LEASE_SECONDS", 2.0)  # a busy machine submits within it
     async with farm(tmp_path) as (coordinator, engine):
@@ -454,6 +457,7 @@ async def test_a_silent_worker_loses_its_images_to_others_and_its_late_result_is
         committed = (await coordinator.image(job_id, 0)).committed
         assert committed is not None
         assert committed.worker_id == "other"
+        assert f"result.refused job={job_id} attempt={lost.key.number} image=0 worker=silent " in caplog.text
 
 
 async def test_an_image_that_cannot_be_stored_pauses_its_job_with_the_reason_and_is_not_lost(tmp_path: Path) -> None:
@@ -526,8 +530,8 @@ async def test_an_image_that_is_delivered_twice_counts_once_and_keeps_its_file(t
         engine.finish_image(first.key, 0, png("first"))
         engine.finish_image(first.key, 0, png("again"))
         await anext(event async for event in coordinator.watch(job_id, 0) if isinstance(event.event, ImageView))
-        engine.finish_image(first.key, 0, png("and again"))
-        await asyncio.sleep(0.1)
+        engine.say(Reported("w", ImageReport(first.key, 0, png("and again"), PROVENANCE, 0.01), 7))
+        await engine.acknowledgements(7)
         image = await coordinator.image(job_id, 0)
         assert coordinator.artifact_path(image).read_bytes() == png("first")
         assert len(files(tmp_path)) == 1

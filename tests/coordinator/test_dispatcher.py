@@ -1,6 +1,7 @@
 """What the coordinator tells an engine of reports that workers keep, and what it makes of an engine's own trouble."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,8 @@ from farm.coordinator.engine import Deaf, Reported
 from farm.domain import AttemptState, JobState, WorkerState
 from farm.reports import AttemptReport, ImageFailureReport, ImageReport
 from tests.builders import PROVENANCE, png
-from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.coordinator.test_coordinator import ended, farm, submit
 from tests.waiting import PATIENCE
-
-
-async def acknowledged(engine: ScriptedEngine, *numbers: int) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not set(numbers) <= set(engine.acknowledged):
-            await asyncio.sleep(0.01)
 
 
 async def test_reports_are_acknowledged_once_they_are_on_disk(tmp_path: Path) -> None:
@@ -26,22 +20,28 @@ async def test_reports_are_acknowledged_once_they_are_on_disk(tmp_path: Path) ->
         job_id = await submit(coordinator, 1)
         key = (await engine.next_assignment()).key
         engine.say(Reported("w", ImageReport(key, 0, png("picture"), PROVENANCE, 0.1), 7))
-        await acknowledged(engine, 7)
+        await engine.acknowledgements(7)
         assert (await coordinator.image(job_id, 0)).committed is not None
         engine.say(Reported("w", AttemptReport(key, AttemptState.SUCCEEDED), 8))
-        await acknowledged(engine, 8)
+        await engine.acknowledgements(8)
         assert (await ended(coordinator, job_id)).state is JobState.SUCCEEDED
 
 
-async def test_what_is_refused_is_acknowledged_too_so_that_nobody_keeps_it_for_ever(tmp_path: Path) -> None:
+async def test_what_is_refused_is_acknowledged_too_so_that_nobody_keeps_it_for_ever(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     async with farm(tmp_path) as (coordinator, engine):
         engine.join()
-        await submit(coordinator, 1)
+        job_id = await submit(coordinator, 1)
         key = (await engine.next_assignment()).key
         engine.say(Reported("w", AttemptReport(key, AttemptState.ABANDONED, "lost"), 1))
         engine.say(Reported("w", ImageReport(key, 0, png("late"), PROVENANCE, 0.1), 2))
         engine.say(Reported("w", AttemptReport(key, AttemptState.SUCCEEDED), 3))
-        await acknowledged(engine, 1, 2, 3)
+        await engine.acknowledgements(1, 2, 3)
+        assert (await coordinator.image(job_id, 0)).committed is None
+        assert f"result.refused job={job_id} attempt={key.number} image=0 " in caplog.text
+        assert "dispatcher.refused" in caplog.text
 
 
 async def test_what_is_delivered_again_after_a_broken_connection_counts_once(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ async def test_what_is_delivered_again_after_a_broken_connection_counts_once(tmp
         for _ in range(5):  # more often than an image may fail
             engine.say(Reported("w", ImageFailureReport(key, first, "BAD", "it is bad"), 1))
             engine.say(Reported("w", ImageReport(key, first, png("picture"), PROVENANCE, 0.1), 2))
-        await acknowledged(engine, 1, 2)
+        await engine.acknowledgements(1, 2)
         image = await coordinator.image(job_id, first)
         assert image.committed is not None
         assert coordinator.artifact_path(image).read_bytes() == png("picture")

@@ -1,5 +1,6 @@
 """What every engine promises, held against each of them with real workers."""
 
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -110,8 +111,9 @@ def test_every_worker_is_heard_of_at_least_twice_in_a_lease(rig: Rig) -> None:
         return [at for message, at in told if isinstance(message, Heartbeat) and message.worker_id == worker_id]
 
     def is_in_time(worker_id: str) -> bool:
-        """A machine that is busy may delay a beat; what the worker means to do is seen from the quickest."""
-        return any(later - earlier < LEASE_SECONDS / 2 for earlier, later in pairwise(beats(worker_id)))
+        """A machine that is busy may delay some beats; most show what the worker means to do."""
+        gaps = [later - earlier for earlier, later in pairwise(beats(worker_id))]
+        return len(gaps) >= 3 and statistics.median(gaps) < LEASE_SECONDS / 2
 
     for worker_id in rig.workers:
         assert eventually(partial(is_in_time, worker_id)), beats(worker_id)
@@ -146,7 +148,9 @@ def test_nobody_joined_twice_in_all_that_time(rig: Rig) -> None:
 
 
 def test_a_stopped_engine_says_nothing_more(rig: Rig) -> None:
-    rig.call(rig.engine.assign, rig.workers[0], assignment(70, *["a"] * 100))
+    given = assignment(70, *["a"] * 100)
+    rig.call(rig.engine.assign, rig.workers[0], given)
+    rig.wait_for(Reported, lambda m: isinstance(m.report, StepReport) and m.report.key == given.key)
     rig.stop()
     told = len(rig.messages)
     time.sleep(SECONDS_PER_IMAGE * 3)

@@ -10,7 +10,6 @@ from farm.errors import WorkerNotFoundError, WrongStateError
 from farm.reports import AttemptReport
 from tests.builders import OFFER, worker_facts
 from tests.coordinator.test_coordinator import farm, submit
-from tests.coordinator.test_dispatcher import acknowledged
 
 OTHER = ModelOffer("other", OFFER.attention, "sha256:other", 64, 64)
 
@@ -51,7 +50,7 @@ async def test_what_a_worker_says_of_it_is_taken_and_it_is_not_stopped_when_the_
         key = (await engine.next_assignment()).key
         engine.join("w", key)
         engine.say(Reported("w", AttemptReport(key, AttemptState.ABANDONED, "weight.bin is cut short"), 1))
-        await acknowledged(engine, 1)
+        await engine.acknowledgements(1)
         assert engine.cancelled == []
         assert "worker.not_prewarmed worker=w reason='weight.bin is cut short'" in caplog.text
 
@@ -74,4 +73,4 @@ async def test_what_is_left_of_an_earlier_coordinators_order_is_acknowledged(tmp
     async with farm(tmp_path) as (_, engine):
         engine.join("w", AttemptKey("", 12345))
         engine.say(Reported("w", AttemptReport(AttemptKey("", 12345), AttemptState.SUCCEEDED), 1))
-        await acknowledged(engine, 1)
+        await engine.acknowledgements(1)

@@ -298,6 +298,7 @@ def test_a_worker_that_is_to_leave_finishes_what_it_has(farm: Farm, worker: Path
         finish(connection, name)
         stopped = next(w for w in client.workers() if w.name == name)
         assert (stopped.state, stopped.current_attempt) == (worker_pb2.WORKER_STATE_DRAINING, "")
+        assert not job.explain().lost_attempts, "it gave back what it had"
         connection.call(connection.workers.ResumeWorker, worker_service_pb2.ResumeWorkerRequest(name=name))
         job.cancel()
 
