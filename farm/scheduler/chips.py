@@ -61,5 +61,5 @@ def prior_seconds(facts: WorkerFacts, unit: ComputeUnit, offer: ModelOffer) -> f
 @functools.cache
 def _generation(chip: str) -> int:
     """1 for "Apple M1 Max", and so on; a chip too new counts as the newest that is known, any other as an M1."""
-    found = re.search(r"\bM(\d+)\b", chip)
+    found = re.search(r"\bM([1-9][0-9]{0,2})\b", chip)
     return min(int(found[1]), max(ANE_SECONDS)) if found else 1

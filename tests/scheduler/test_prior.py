@@ -1,6 +1,6 @@
 """The prior against every pair of figures that was published of one machine, on its GPU and on its Neural Engine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -111,3 +111,9 @@ def test_the_class_decides_on_every_chip_of_which_nothing_was_measured(generatio
 
 def test_a_model_without_split_attention_goes_to_the_gpu_also_where_the_neural_engine_is_favoured() -> None:
     assert chosen(facts("Apple M1", 8, ORIGINAL)) == (GPU, AttentionVariant.ORIGINAL)
+
+
+@pytest.mark.parametrize("chip", ["Apple M0", f"Apple M{'9' * 5000}", "Apple M\u0663", "Apple A18 Pro", "M", ""])
+def test_a_chip_whose_name_says_nothing_known_has_a_price_all_the_same(chip: str) -> None:
+    machine = replace(facts("Apple M1", 8), chip=chip)
+    assert all(prior_seconds(machine, unit, SPLIT) > 0 for unit in ComputeUnit)

@@ -81,8 +81,7 @@ def read_mac(outputs: MacOutputs) -> Machine:
     """Reads a Mac's facts from what its commands print."""
     kernel, version = read_sysctl(outputs.sysctl), fields(outputs.sw_vers)
     hardware, displays = read_hardware(outputs.hardware), read_displays(outputs.displays)
-    # Rosetta hides the chip's name, or makes one up ("VirtualApple @ 2.50GHz").
-    chip = kernel.chip if kernel.chip.startswith("Apple ") else hardware.chip or kernel.chip
+    chip = _chip(kernel.chip, hardware.chip, displays.gpu)
     generation = re.match(r"Apple M(\d{1,3})\b", chip)
     is_virtual = kernel.is_virtual or "(Virtual)" in chip or "Paravirtual" in displays.gpu
     cannot = _why_no_accelerator(chip, kernel.is_translated, is_virtual)
@@ -109,8 +108,17 @@ def read_mac(outputs: MacOutputs) -> Machine:
         build=version.get("BuildVersion", ""),
         is_translated=kernel.is_translated,
         is_virtual=is_virtual,
-        gaps=tuple(_gaps(kernel, hardware, displays, version, cannot, seen_ane, gpu_cores)),
+        gaps=tuple(_gaps(chip, kernel, hardware, displays, version, cannot, seen_ane, gpu_cores)),
     )
+
+
+def _chip(of_kernel: str, of_hardware: str, gpu: str) -> str:
+    """The chip's name. Rosetta hides it, or makes one up ("VirtualApple @ 2.50GHz"); then its GPU's is the same."""
+    if of_kernel.startswith("Apple "):
+        return of_kernel
+    of_gpu = gpu if gpu.startswith("Apple ") and "Paravirtual" not in gpu else ""
+    is_made_up = of_kernel.startswith("VirtualApple")
+    return of_hardware or ("" if is_made_up else of_kernel) or of_gpu or of_kernel
 
 
 def _why_no_accelerator(chip: str, is_translated: bool, is_virtual: bool) -> str:
@@ -148,6 +156,7 @@ def _why(gpu_cores: int, judged_cores: int, has_ane: bool) -> str:
 
 
 def _gaps(
+    chip: str,
     kernel: Kernel,
     hardware: Hardware,
     displays: Displays,
@@ -156,7 +165,7 @@ def _gaps(
     seen_ane: bool | None,
     gpu_cores: int,
 ) -> Iterator[str]:
-    if not (kernel.chip or hardware.chip):
+    if not chip:
         yield "chip: neither sysctl nor system_profiler names it"
     if not (kernel.levels or hardware.levels):
         yield "CPU cores: sysctl does not count them"

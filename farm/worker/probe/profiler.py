@@ -95,7 +95,8 @@ def _items(text: str, report: str) -> Iterator[Mapping[str, Any]]:
 
 def _word(item: Mapping[str, Any], name: str) -> str:
     value = item.get(name)
-    return value if isinstance(value, str) else ""
+    # JSON can hold half a character, which nothing could print or send.
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
 def _cores(text: str) -> int:

@@ -70,6 +70,23 @@ def test_rosetta_is_told_with_what_to_do() -> None:
     assert "arm64" in read_mac(replace(WHOLE, sysctl=sysctl("Apple M1", sysctl__proc_translated=1))).reason
 
 
+@pytest.mark.parametrize("kernel", ["VirtualApple @ 2.50GHz", ""])
+def test_a_chip_that_rosetta_hides_is_called_by_its_gpu(kernel: str) -> None:
+    told = MacOutputs(
+        sysctl=sysctl(kernel, sysctl__proc_translated=1),
+        hardware=hardware_json(cpu_type="Unknown"),
+        displays=displays_json("Apple M1", 7),
+    )
+    machine = read_mac(told)
+    assert (machine.chip, machine.chip_class, machine.gpu_cores) == ("Apple M1", ChipClass.CPU, 0)
+
+
+def test_a_paravirtual_gpu_is_no_chip() -> None:
+    machine = read_mac(MacOutputs(displays=displays_json("Apple Paravirtual device", None)))
+    assert (machine.chip, machine.is_virtual, machine.chip_class) == ("", True, ChipClass.CPU)
+    assert any(gap.startswith("chip:") for gap in machine.gaps)
+
+
 def test_an_apple_chip_without_a_neural_engine_in_the_registry_uses_its_gpu() -> None:
     machine = read_mac(replace(WHOLE, registry=registry(None)))
     assert (machine.chip_class, machine.has_ane) == (ChipClass.GPU, False)
@@ -133,6 +150,11 @@ def test_a_mac_that_says_nothing_is_a_cpu() -> None:
     machine = read_mac(MacOutputs())
     assert (machine.chip, machine.chip_class, machine.os) == ("", ChipClass.CPU, "macOS")
     assert len(machine.gaps) == 4
+
+
+def test_half_a_character_in_a_report_does_not_reach_what_cannot_print_or_send_it() -> None:
+    machine = read_mac(MacOutputs(hardware=hardware_json(chip_type="Apple M1 \ud800", machine_name="Mac \udfff")))
+    assert (machine.chip.encode(), machine.name.encode()) == (b"Apple M1 ?", b"Mac ?")
 
 
 anything = st.text() | st.sampled_from(
