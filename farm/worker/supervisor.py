@@ -85,6 +85,7 @@ class Supervisor:
         self._now_rendering: StageReport | None = None
         self._outstanding: dict[AttemptKey, Assignment] = {}
         self._calibrate = Calibrate((), 0.0, 0.0)
+        self._first_until = 0.0  # from then on trials come after assignments, whichever child runs them
         self._trying: tuple[str, ComputeUnit] | None = None
         self._trial_deaths: Counter[tuple[str, ComputeUnit]] = Counter()
 
@@ -120,8 +121,9 @@ class Supervisor:
 
     def _take(self, message: Assignment | Withdraw | Calibrate | Offer | Heard | Ended) -> None:
         match message:
-            case Calibrate():
+            case Calibrate(first_seconds=seconds):
                 self._calibrate = message
+                self._first_until = time.monotonic() + seconds
                 if self._child is not None:
                     self._child.send(message)
             case Offer(variants):
@@ -181,7 +183,7 @@ class Supervisor:
         _log.info("pipeline_process.started pid=%d", child.pid)
         self._set_alarm(self._settings.deadlines.start)
         if self._calibrate.trials:
-            child.send(self._calibrate)
+            child.send(replace(self._calibrate, first_seconds=max(0.0, self._first_until - time.monotonic())))
         for assignment in self._outstanding.values():
             child.send(assignment)
 

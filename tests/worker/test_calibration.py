@@ -169,6 +169,14 @@ def test_a_machine_that_measures_first_says_so_and_renders_afterwards() -> None:
         assert reports.end_of(1).state is AttemptState.SUCCEEDED
 
 
+def test_a_process_that_dies_over_a_trial_does_not_prolong_the_time_for_which_nothing_is_rendered() -> None:
+    with scripted_host() as (host, reports):
+        host.calibrate(Calibrate((trial("sleep 0.6 at 1 crash at 2"),), 0.5, 0.0))
+        assert "2 times" in _next_trial(reports).failure
+        told = [report for report in reports.seen if isinstance(report, DeviceReport) and "measures" in report.reason]
+        assert len(told) == 1
+
+
 def test_a_trial_over_which_the_process_dies_is_tried_twice_and_then_told_as_failed() -> None:
     with scripted_host() as (host, reports):
         host.calibrate(Calibrate((trial("crash at 3"),), 0.0, 0.0))
