@@ -79,11 +79,11 @@ def _explain_worker(state: FarmState, job: LiveJob, worker: Worker, now: float) 
         return Reason.RUNS_HERE, f"renders it now, attempt {held[0].number}"
     if held:
         return Reason.RUNS_NEXT, f"renders it next, attempt {held[0].number}"
-    if worker.facts is None or worker.state in ABSENCES:
-        return ABSENCES[worker.state], f"is {worker.state.value.lower()}: {worker.reason}"
-    way = fit(state.rates, job.kind, worker.facts)
+    way = fit(state.rates, job.kind, worker.facts) if worker.facts is not None else None
     if isinstance(way, Unfit):
-        return Reason(way.misfit.value), way.detail
+        return Reason(way.misfit.value), way.detail  # also of one that is away: to wake it would not help
+    if worker.state in ABSENCES:
+        return ABSENCES[worker.state], f"is {worker.state.value.lower()}: {worker.reason}"
     standing = job.standings.get(worker.worker_id)
     if standing is not None and standing.aside:
         return Reason.SET_ASIDE, f"is set aside for this job: {standing.aside}"
@@ -98,7 +98,7 @@ def _explain_worker(state: FarmState, job: LiveJob, worker: Worker, now: float) 
 
 def _explain_idle(job: LiveJob) -> Answer:
     if job.state is JobState.PAUSED:
-        return Reason.JOB_PAUSED, f"could render it, but the job is paused: {job.reason}"
+        return Reason.JOB_PAUSED, "could render it, but the job is paused"
     if job.state is JobState.CANCELLING:
         return Reason.JOB_CANCELLING, "could render it, but the job is being cancelled"
     return Reason.NOTHING_WAITS, "could render it, but every image of it is done or with a worker"

@@ -77,14 +77,20 @@ def fit(rates: Rates, demand: Demand, facts: WorkerFacts) -> Way | Unfit:
     allowed = list(_allowed(demand.pin, facts, of_size))
     if not allowed:
         return Unfit(
-            Misfit.LACKS_VARIANT,
-            f"has {demand.model}, but in no variant and on no compute unit that the job allows"
-            f"{_failures(facts, of_size)}",
+            Misfit.LACKS_VARIANT, f"has {demand.model}, but in no variant and on no compute unit that the job allows"
         )
+    failures = {(one.digest, one.compute_unit): one.failure for one in facts.measurements if one.failure}
+    working = [(offer, unit) for offer, unit in allowed if (offer.digest, unit) not in failures]
+    if not working:
+        tried = (
+            f"{offer.attention.value} on {unit.value} failed when it was tried: {failures[offer.digest, unit]}"
+            for offer, unit in allowed
+        )
+        return Unfit(Misfit.LACKS_VARIANT, f"has {demand.model}, but cannot render with it: {'; '.join(tried)}")
     room = room_bytes(facts)
-    roomy = [(offer, unit) for offer, unit in allowed if rates.peak_memory(offer.digest, unit) <= room]
+    roomy = [(offer, unit) for offer, unit in working if rates.peak_memory(offer.digest, unit) <= room]
     if not roomy:
-        least = min(rates.peak_memory(offer.digest, unit) for offer, unit in allowed)
+        least = min(rates.peak_memory(offer.digest, unit) for offer, unit in working)
         return Unfit(
             Misfit.LACKS_MEMORY,
             f"has {facts.memory_bytes / 2**30:.0f} GB of memory, of which a model may take {room / 2**30:.1f} GB; "
@@ -99,21 +105,14 @@ def room_bytes(facts: WorkerFacts) -> float:
 
 
 def _allowed(pin: Pin, facts: WorkerFacts, offers: Iterable[ModelOffer]) -> Iterator[tuple[ModelOffer, ComputeUnit]]:
-    failed = {(measured.digest, measured.compute_unit) for measured in facts.measurements if measured.failure}
     for offer in offers:
         if pin.attention not in (None, offer.attention) or pin.model_digest not in (None, offer.digest):
             continue
         for unit in facts.compute_units:
             # ALL is for those who ask for it: it never beat the better one of the two where that was published.
             is_wanted = unit is pin.compute_unit if pin.compute_unit else unit is not ComputeUnit.ALL
-            if is_wanted and offer.attention in PROPER_VARIANTS[unit] and (offer.digest, unit) not in failed:
+            if is_wanted and offer.attention in PROPER_VARIANTS[unit]:
                 yield offer, unit
-
-
-def _failures(facts: WorkerFacts, offers: Iterable[ModelOffer]) -> str:
-    digests = {offer.digest for offer in offers}
-    failed = (one for one in facts.measurements if one.failure and one.digest in digests)
-    return "".join(f"; on {one.compute_unit.value} it failed when it was tried: {one.failure}" for one in failed)
 
 
 def _one_a_unit(choices: Iterable[tuple[ModelOffer, ComputeUnit]]) -> list[tuple[ModelOffer, ComputeUnit]]:

@@ -2,7 +2,10 @@
 
 import pytest
 
+from farm.domain import ComputeUnit, Measurement, Pin
+from farm.scheduler import events as ev
 from farm.scheduler.explain import Reason, explain
+from farm.scheduler.transitions import apply
 from tests.scheduler.farms import Farm, facts
 
 
@@ -65,4 +68,31 @@ def test_a_job_of_higher_priority_is_named_by_the_one_that_would_run() -> None:
     assert (reason, text) == (
         Reason.OTHER_JOB_FIRST,
         f"could render it, but job {started.job_id} has a higher priority",
+    )
+
+
+def test_a_worker_that_is_away_is_only_waited_for_if_it_could_render_the_job() -> None:
+    farm = Farm()
+    for worker_id, room in (("here", "cellar"), ("away", "cellar"), ("drained", "attic")):
+        farm.join(worker_id, facts({"a": 1.0}, room=room))
+    farm.submit("j", "a", 10, pin=Pin(worker_labels={"room": "attic"}))
+    apply(farm.state, ev.WorkerLeft("away", farm.now, "it is asleep"))
+    apply(farm.state, ev.WorkerDrained("drained", farm.now, now=False))
+    farm.decide()
+    lacks = (Reason.PINNED_AWAY, "has no label room=attic, which the job is pinned to")
+    assert detail(farm, "j", "here") == lacks
+    assert detail(farm, "j", "away") == lacks
+    assert detail(farm, "j", "drained") == (Reason.DRAINING, "is draining: drained by an administrator")
+
+
+def test_a_model_that_failed_its_trial_is_told_with_what_was_tried() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 1.0}))
+    farm.submit("j", "a", 10)
+    failed = Measurement("sha256:a", ComputeUnit.CPU_ONLY, failure="weight.bin is cut short")
+    apply(farm.state, ev.VariantMeasured("w", failed))
+    farm.decide()
+    assert detail(farm, "j", "w") == (
+        Reason.LACKS_VARIANT,
+        "has a, but cannot render with it: ORIGINAL on CPU_ONLY failed when it was tried: weight.bin is cut short",
     )
