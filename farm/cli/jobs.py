@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from farm.cli.options import FarmAddress, farm_options, json_option
 from farm.cli.outcome import describe_end, describe_failures, exit_code, state_word
 from farm.cli.output import console, count_images, local_time, print_json, print_table, short_id
-from farm.cli.progress import follow
+from farm.cli.progress import describe_end_time, follow
 from farm.cli.wording import attempt_state_word
 from farm.client import Job
 from farm.domain import JobState
@@ -188,7 +189,7 @@ def explain(job_name: str, farm: FarmAddress, as_json: bool) -> None:
         if as_json:
             print_json(explanation)
             return
-        click.echo("\n".join([explanation.summary, *describe_failures(job)]))
+        click.echo("\n".join([explanation.summary, *_end(job), *describe_failures(job)]))
     _print_lost(explanation.lost_attempts)
     if job.state.is_final:
         return
@@ -200,6 +201,12 @@ def explain(job_name: str, farm: FarmAddress, as_json: bool) -> None:
         ),
         nothing="No worker has joined since the coordinator was started.",
     )
+
+
+def _end(job: Job) -> list[str]:
+    """When it is thought to end, if that is known."""
+    eta = job.message.eta
+    return [f"It should end in {describe_end_time(eta, time.time())}."] if job.message.HasField("eta") else []
 
 
 def _print_lost(attempts: Sequence[job_pb2.Attempt]) -> None:

@@ -160,7 +160,8 @@ def _print_job(job: job_pb2.Job, size: Size) -> None:
         remaining = describe_end_time(job.eta, since=job.create_time.ToNanoseconds() / 1e9)
         click.echo(f"  time    about {remaining}, if the farm does nothing else")
     else:
-        click.echo("  time    unknown yet: no worker that is here has rendered with this model")
+        why = job.reason or "no worker that is here has rendered with this model"
+        click.echo(f"  time    unknown yet: {why}")
     basis = (
         f"about {decimal(size.total)}, by the images of {size.job}" if size.job else f"at most {decimal(size.total)}"
     )

@@ -19,7 +19,9 @@ from farm.domain import AttemptState, ImageState, JobSpec, JobState, resolve
 from farm.reports import Stage
 from farm.scheduler import events as ev
 from farm.scheduler.eta import eta, eta_alone
-from farm.scheduler.explain import Reason, explain
+from farm.scheduler.explain import ABSENCES, Reason, explain
+from farm.scheduler.fitting import fit
+from farm.scheduler.plan import Way
 from farm.scheduler.state import Attempt, FarmState, LiveJob, Worker, kind_of
 from farm.scheduler.trouble import Loss
 
@@ -34,6 +36,13 @@ WAITS_FOR_ITS_TURN = frozenset(
         Reason.OTHERS_TRY_FIRST,
     )
 )
+
+_NOBODY = "no worker that is here now can render it"
+
+SHOWN_WORKERS = 3
+"""Workers that are named at most where a job waits for some to come back."""
+
+_ABSENCES = frozenset(reason.value for reason in ABSENCES.values())
 
 _ENDED = {
     JobState.SUCCEEDED: "It has succeeded",
@@ -77,8 +86,15 @@ def live_job_view(state: FarmState, job: LiveJob, now: float) -> JobView:
         start_time=job.start_time,
         end_time=None,
         eta=eta(state, job, now),
-        reason=job.reason or _asides(job),
+        reason=job.reason or "; ".join(filter(None, (_asides(job), _cannot_run(state, job)))),
     )
+
+
+def _cannot_run(state: FarmState, job: LiveJob) -> str:
+    """That nobody can render it as the farm is now, if so; `explanation` says why of each worker."""
+    plan = state.plan
+    is_planned = plan is None or plan.time <= job.last_start or job.job_id in plan.ends
+    return "" if is_planned or job.attempts or not job.is_runnable else _NOBODY
 
 
 def _asides(job: LiveJob) -> str:
@@ -100,6 +116,8 @@ def prospective_job_view(
         evaluations: Of the UNet for an image, the mean of all images.
         now: The time.
     """
+    kind = kind_of(spec, evaluations)
+    is_possible = any(isinstance(fit(state.rates, kind, group.facts), Way) for group in state.groups.values())
     return JobView(
         job_id="",
         spec=spec,
@@ -112,8 +130,8 @@ def prospective_job_view(
         create_time=now,
         start_time=None,
         end_time=None,
-        eta=eta_alone(state, kind_of(spec, evaluations), image_count, now),
-        reason="",
+        eta=eta_alone(state, kind, image_count, now),
+        reason="" if is_possible else _NOBODY,
     )
 
 
@@ -242,7 +260,7 @@ def explanation(state: FarmState, job: LiveJob, now: float) -> Explanation:
     """Why a live job runs, or does not run, on each worker."""
     workers = [
         WorkerExplanation(why.worker_id, why.reason is Reason.RUNS_HERE, why.reason.value, why.detail)
-        for why in explain(state, job, now)
+        for why in sorted(explain(state, job, now), key=lambda why: why.worker_id)
     ]
     losses = tuple(loss_view(job.job_id, loss) for loss in job.losses)
     return Explanation(_summary(job, workers), tuple(workers), losses)
@@ -259,7 +277,7 @@ def ended_explanation(row: JobRow) -> Explanation:
 def _summary(job: LiveJob, workers: list[WorkerExplanation]) -> str:
     here = sum(worker.runs_here for worker in workers)
     if job.state is JobState.PAUSED:
-        return f"It is paused: {job.reason}"
+        return f"It is {job.reason}." if job.reason.startswith("paused") else f"It is paused: {job.reason}"
     if job.state is JobState.CANCELLING:
         return "It is being cancelled: workers are finishing their current step."
     if here:
@@ -268,4 +286,9 @@ def _summary(job: LiveJob, workers: list[WorkerExplanation]) -> str:
         return "It waits for a worker: none has joined yet."
     if any(worker.reason in WAITS_FOR_ITS_TURN for worker in workers):
         return "It waits for its turn."
+    away = [f"{worker.worker_id} ({worker.reason.lower()})" for worker in workers if worker.reason in _ABSENCES]
+    if away:
+        more = [f"{len(away) - SHOWN_WORKERS} more"] if len(away) > SHOWN_WORKERS else []
+        names = " or ".join([*away[:SHOWN_WORKERS], *more])
+        return f"It waits for {names}: no other worker can render it now. Each line below says why."
     return "It waits for a worker that can render it: none can now. Each line below says why."
