@@ -1,6 +1,7 @@
 """The command that simulates a farm."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from farm.simulator.drawing import draw
 from farm.simulator.report import Report, summarize
 from farm.simulator.scenario import NO_FAULTS, POLICIES, Faults, Fleet, Workload, parse
 from farm.simulator.simulation import Simulation
+from farm.simulator.usage import Usage
 
 _PARTS = 500
 """In which a run is shown."""
@@ -103,6 +105,28 @@ def _seconds(seconds: float | None) -> str:
     return "never" if seconds is None else f"{seconds:,.0f} s"
 
 
+def _part(part: float | None) -> str:
+    return "-" if part is None else f"{part:.1%}"
+
+
+def _print_usages(column: str, usages: Iterable[tuple[str, Usage]]) -> None:
+    print_table(
+        (column, "MACS", "IMAGES", "RENDERING", "LOADING", "LOST"),
+        (
+            (
+                name,
+                f"{usage.macs:,}",
+                f"{usage.images:,}",
+                _part(usage.utilisation),
+                _part(usage.loading),
+                _part(usage.lost),
+            )
+            for name, usage in usages
+        ),
+        nothing="No Macs.",
+    )
+
+
 def _print(report: Report) -> None:
     ended, submitted = report.jobs
     coverage = "-" if report.eta_coverage is None else f"{report.eta_coverage:.0%} of {report.quotes}"
@@ -111,6 +135,7 @@ def _print(report: Report) -> None:
         (
             ("jobs that ended", f"{ended:,} of {submitted:,}"),
             ("images", f"{report.images:,}"),
+            ("images given up", f"{report.failed:,}"),
             ("makespan", f"{report.makespan:,.0f} s"),
             ("least possible", _seconds(report.bound)),
             ("efficiency", f"{report.efficiency:.3f}" if report.efficiency else "-"),
@@ -119,11 +144,8 @@ def _print(report: Report) -> None:
         ),
         nothing="",
     )
-    print_table(
-        ("CHIP", "MACS", "IMAGES", "BUSY"),
-        ((chip.chip, f"{chip.macs:,}", f"{chip.images:,}", f"{chip.utilisation:.1%}") for chip in report.chips),
-        nothing="No Macs.",
-    )
+    _print_usages("CLASS", ((usage.chip_class, usage) for usage in report.classes))
+    _print_usages("CHIP", ((usage.chip or "", usage) for usage in report.chips))
     print_table(
         ("SUBMITTER", "JOBS", "IMAGES", "WAIT (MEDIAN)", "TURNAROUND (MEDIAN)"),
         (

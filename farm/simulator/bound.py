@@ -1,12 +1,12 @@
 """The least time in which a fleet could do a workload, knowing everything: what a run is measured against.
 
 Work is taken as divisible, Macs of a kind as one pool of capacity, and each Mac's time is what its faults leave of it,
-less one load of its quickest model unless nothing needs to be loaded. No schedule can be faster. Jobs that no Mac fits
-are left out, as no schedule renders them.
+less a load of its quickest model whenever it has joined or crashed. No schedule can be faster, but for luck: the noise
+of few images can come out below its mean. Jobs that no Mac fits are left out, as no schedule renders them.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from farm.scheduler import events as ev
@@ -46,29 +46,26 @@ class Kind:
     labels: tuple[tuple[str, str], ...]
 
 
-def fluid_bound(
-    macs: Sequence[Mac],
-    joins: Sequence[float],
-    jobs: Sequence[ev.JobOpened],
-    upsets: Iterable[Upset],
-    loads: bool = True,
-) -> float | None:
+def fluid_bound(macs: Sequence[Mac], jobs: Sequence[ev.JobOpened], upsets: Iterable[Upset]) -> float | None:
     """Seconds after the start before which the last job that some Mac fits cannot have ended; None if it never can.
 
     Args:
         macs: The Macs.
-        joins: When each joins.
         jobs: The jobs.
-        upsets: What happens to the Macs.
-        loads: Whether each Mac must load a model before it can render.
+        upsets: What happens to the Macs, in order of time.
     """
-    capacities = list(_capacities(macs, joins, upsets, loads))
-    pools = {_pool(mac) for mac in macs}
-    jobs = [job for job in jobs if any(_fits(pool, _kind(job)) for pool in pools)]
+    capacities = list(_capacities(macs, upsets))
+    jobs = renderable(macs, jobs)
     times = sorted({job.time for job in jobs})
     starts = times[:: max(1, len(times) // MOMENTS)]
     bounds = [_bound_from(start, capacities, [job for job in jobs if job.time >= start]) for start in starts]
     return None if None in bounds else max((bound for bound in bounds if bound is not None), default=0.0)
+
+
+def renderable(macs: Sequence[Mac], jobs: Iterable[ev.JobOpened]) -> list[ev.JobOpened]:
+    """The jobs that some Mac fits."""
+    pools = {_pool(mac) for mac in macs}
+    return [job for job in jobs if any(_fits(pool, _kind(job)) for pool in pools)]
 
 
 def _bound_from(start: float, capacities: Sequence[Capacity], jobs: Sequence[ev.JobOpened]) -> float | None:
@@ -129,21 +126,20 @@ def _seconds(pool: Pool, kind: Kind) -> float:
     return min(speeds()[chip, cores, kind.model, unit].seconds(kind.steps) for unit in POLICIES["best"])
 
 
-def _capacities(
-    macs: Sequence[Mac], joins: Sequence[float], upsets: Iterable[Upset], loads: bool
-) -> Iterable[Capacity]:
+def _capacities(macs: Sequence[Mac], upsets: Iterable[Upset]) -> Iterator[Capacity]:
     by_mac: dict[int, list[Upset]] = {}
-    for upset in sorted(upsets, key=lambda upset: upset.time):
+    for upset in upsets:
         by_mac.setdefault(upset.mac, []).append(upset)
-    for mac, join in zip(macs, joins, strict=True):
+    for mac in macs:
         pool = _pool(mac)
-        least = min((min(MODELS[model].load_seconds.values()) for model in pool[2]), default=0.0) if loads else 0.0
-        since, slowness, is_there = join + least, 1.0, True
+        load = min((min(MODELS[model].load_seconds.values()) for model in pool[2]), default=0.0)
+        since, slowness, is_there = 0.0, 1.0, False
         for upset in by_mac.get(mac.number, ()):
             if is_there and upset.time > since:
                 yield Capacity(pool, since, upset.time, 1 / (mac.factor * slowness))
-            since = max(since, upset.time)
+            has_to_load = upset.kind in ("join", "crash")
+            since = max(since, upset.time + load if has_to_load else upset.time)
             slowness = upset.factor if upset.kind == "slow" else slowness
-            is_there = {"leave": False, "return": True}.get(upset.kind, is_there)
+            is_there = {"leave": False, "join": True}.get(upset.kind, is_there)
         if is_there:
-            yield Capacity(pool, since, float("inf"), 1 / (mac.factor * slowness))
+            yield Capacity(pool, since, math.inf, 1 / (mac.factor * slowness))

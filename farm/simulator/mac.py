@@ -51,7 +51,7 @@ class Mac:
         since: When that began.
         due: When that ends.
         epoch: Grows when what was due is not any more.
-        busy_seconds: Time spent on images.
+        busy_seconds: Time spent on images that were committed.
         image_count: Images it had committed.
     """
 
@@ -107,7 +107,6 @@ class Mac:
 
     def finish_image(self) -> int:
         """Ends an image; gives its index."""
-        self.busy_seconds += self.due - self.since
         self.task = None
         return self.held[0].images.popleft()
 

@@ -2,25 +2,17 @@
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from farm.scheduler import events as ev
 from farm.scheduler.fitting import Unfit, fit
 from farm.scheduler.state import kind_of
-from farm.simulator.bound import fluid_bound
+from farm.simulator.bound import fluid_bound, renderable
 from farm.simulator.mac import Mac
 from farm.simulator.records import Records
 from farm.simulator.simulation import Simulation
 from farm.simulator.speeds import GIB
-
-
-@dataclass(frozen=True, slots=True)
-class ChipReport:
-    """Macs with one chip: how many, images they had committed, and the part of the makespan spent on images."""
-
-    chip: str
-    macs: int
-    images: int
-    utilisation: float
+from farm.simulator.usage import Usage, usage_by_chip, usage_by_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +44,31 @@ class Report:
     Attributes:
         jobs: Jobs that ended, and all.
         images: Images that were committed.
+        failed: Images of jobs that ended which were given up, as they failed too often.
         makespan: Seconds from the start to the last image.
-        bound: Seconds that the least possible makespan has, of what some Mac fits; None if the Macs are not there for
-            long enough to render all that.
-        efficiency: Bound over makespan; 0 without either.
+        bound: Seconds that the least possible makespan has, of what some Mac fits and was not given up; None if the
+            Macs are not there for long enough to render all that.
+        efficiency: Bound over makespan; 0 without either, or if a job that some Mac fits has not ended.
         wasted: Images that were rendered twice.
         eta_coverage: Part of the 80 % intervals in which the job really ended; None if none was given.
         quotes: How many intervals that are.
-        chips: By chip.
+        classes: What the Macs did, by class of chip.
+        chips: Likewise, by chip.
         submitters: By submitter.
         left_out: By sort of Mac and model.
     """
 
     jobs: tuple[int, int]
     images: int
+    failed: int
     makespan: float
     bound: float | None
     efficiency: float
     wasted: int
     eta_coverage: float | None
     quotes: int
-    chips: tuple[ChipReport, ...]
+    classes: tuple[Usage, ...]
+    chips: tuple[Usage, ...]
     submitters: tuple[SubmitterReport, ...]
     left_out: tuple[LeftOut, ...]
 
@@ -80,22 +76,35 @@ class Report:
 def summarize(simulation: Simulation) -> Report:
     """The figures of a run that has ended."""
     records = simulation.records
-    bound = fluid_bound(simulation.macs, simulation.joins, simulation.arrivals, simulation.upsets)
+    has_ended = {job_id for job_id, job in records.jobs.items() if job.end_time is not None}
+    is_whole = all(opened.job_id in has_ended for opened in renderable(simulation.macs, simulation.arrivals))
+    bound = fluid_bound(simulation.macs, list(_without_failed(simulation)), simulation.upsets)
     hits = coverage(records)
     makespan = records.last_commit
     return Report(
-        jobs=(sum(job.end_time is not None for job in records.jobs.values()), len(records.jobs)),
-        images=sum(mac.image_count for mac in simulation.macs),
+        jobs=(len(has_ended), len(records.jobs)),
+        images=records.image_count,
+        failed=sum(job.failed_count for job in records.jobs.values()),
         makespan=makespan,
         bound=bound,
-        efficiency=bound / makespan if bound is not None and makespan else 0.0,
+        efficiency=bound / makespan if bound is not None and makespan and is_whole else 0.0,
         wasted=records.wasted,
         eta_coverage=statistics.fmean(hits) if hits else None,
         quotes=len(hits),
-        chips=tuple(_chips(simulation, makespan)),
+        classes=usage_by_class(simulation),
+        chips=usage_by_chip(simulation),
         submitters=tuple(_submitters(records)),
         left_out=tuple(_left_out(simulation)),
     )
+
+
+def _without_failed(simulation: Simulation) -> Iterator[ev.JobOpened]:
+    """The jobs, as if the images that were given up had not been asked for."""
+    for opened in simulation.arrivals:
+        record = simulation.records.jobs.get(opened.job_id)
+        images = opened.image_count - (record.failed_count if record is not None else 0)
+        if images:
+            yield replace(opened, image_count=images)
 
 
 def coverage(records: Records) -> list[bool]:
@@ -106,16 +115,6 @@ def coverage(records: Records) -> list[bool]:
         if job.end_time is not None
         for quote in job.quotes
     ]
-
-
-def _chips(simulation: Simulation, makespan: float) -> list[ChipReport]:
-    chips = dict.fromkeys(mac.facts.chip for mac in simulation.macs)
-    found = []
-    for chip in chips:
-        macs = [mac for mac in simulation.macs if mac.facts.chip == chip]
-        busy = sum(mac.busy_seconds for mac in macs) / (len(macs) * makespan) if makespan else 0.0
-        found.append(ChipReport(chip, len(macs), sum(mac.image_count for mac in macs), busy))
-    return found
 
 
 def _left_out(simulation: Simulation) -> Iterator[LeftOut]:

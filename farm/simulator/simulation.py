@@ -23,6 +23,7 @@ from farm.reports import AttemptReport, ImageFailureReport, MeasurementReport, R
 from farm.scheduler import events as ev
 from farm.scheduler.chips import SPLIT_ON_GPU
 from farm.scheduler.eta import eta
+from farm.scheduler.fitting import Unfit, fit
 from farm.scheduler.scheduler import decide, judge, next_deadline
 from farm.scheduler.state import FarmState
 from farm.scheduler.transitions import apply
@@ -71,9 +72,9 @@ class Simulation:
         # Whatever the policy, the same seed gives the same Macs, jobs and faults: measurements are drawn last.
         factors = _factors(fleet, self._chance)
         self.arrivals = _arrivals(workload, self._chance)
-        self.upsets = list(upsets(faults, len(factors), self._chance))
-        self.macs = _macs(fleet, factors, POLICIES[policy], self._chance)
         self.joins = [macs.join_at for macs in fleet.mac for _ in range(macs.count)]
+        self.upsets = upsets(faults, self.joins, self._chance)
+        self.macs = _macs(fleet, factors, POLICIES[policy], self._chance)
         self._by_name = {mac.worker_id: mac for mac in self.macs}
         self.records = Records(keep_spans)
         self._provenances: dict[tuple[str, str], Provenance] = {}
@@ -91,16 +92,26 @@ class Simulation:
         while (self._to_come or self.state.jobs) and self.now < until and self.records.image_count < images:
             self._turn()
             if self.now - max(self.records.last_commit, last_to_come) > PATIENCE_SECONDS:
-                break
+                last_to_come = self._last_help()
+                if self.now - last_to_come > PATIENCE_SECONDS:
+                    break
         return self.records
 
+    def _last_help(self) -> float:
+        """When the last Mac joins, or joins again, that fits a job which is not done; 0 if there is none."""
+        kinds = {job.kind.key: job.kind for job in self.state.jobs.values()}.values()
+        fitting = {
+            mac.number
+            for mac in self.macs
+            if any(not isinstance(fit(self.state.rates, kind, mac.facts), Unfit) for kind in kinds)
+        }
+        return max((upset.time for upset in self.upsets if upset.kind == "join" and upset.mac in fitting), default=0.0)
+
     def _schedule(self) -> None:
-        for mac, time in zip(self.macs, self.joins, strict=True):
-            self._at(time, partial(self._join, mac))
-        for opened in self.arrivals:
-            self._at(opened.time, partial(self._open, opened))
         for upset in self.upsets:
             self._at(upset.time, partial(self._upset, upset))
+        for opened in self.arrivals:
+            self._at(opened.time, partial(self._open, opened))
         self._at(BEAT_SECONDS, self._beat)
 
     def _turn(self) -> None:
@@ -173,6 +184,7 @@ class Simulation:
     def _advance(self, mac: Mac) -> None:
         """Ends what a Mac was doing."""
         if mac.task == "load":
+            self.records.lost(mac, mac.task, mac.since, self.now, mac.held[0].key.job_id)
             self._happen(ev.ModelsResident(mac.worker_id, mac.finish_load()))
             self._tell_memory(mac, mac.held[0])
         elif mac.task == "image":
@@ -193,8 +205,10 @@ class Simulation:
         held, began = mac.held[0], mac.since
         index = mac.finish_image()
         if mac.is_garbage:
+            self.records.lost(mac, "image", began, self.now, held.key.job_id)
             self._report(mac, ImageFailureReport(held.key, index, RESULT_DEFECTIVE, "it is garbage"))
         elif self.faults.image_failure and self._chance.random() < self.faults.image_failure:
+            self.records.lost(mac, "image", began, self.now, held.key.job_id)
             self._report(mac, ImageFailureReport(held.key, index, "BAD_IMAGE", "made to fail"))
         else:
             self._commit(mac, held, index, began)
@@ -218,8 +232,8 @@ class Simulation:
             self._happen(committed)
         except StaleAttemptError:
             self.records.wasted += 1
+            self.records.lost(mac, "image", began, self.now, held.key.job_id)
             return
-        mac.image_count += 1
         self.records.committed(mac, self.state.jobs[held.key.job_id], began, self.now)
 
     def _provenance(self, mac: Mac, held: Held) -> Provenance:
@@ -244,7 +258,9 @@ class Simulation:
         key = AttemptKey(event.job_id, event.number)
         mac = self._by_name[self.state.attempt(key).started.worker_id]
         apply(self.state, event)
+        task, since = mac.task, mac.since
         if mac.cancel(self.now, key):
+            self.records.lost(mac, task, since, self.now, event.job_id)
             self._at(mac.due, mac, mac.epoch)
 
     # What happens to the farm
@@ -253,10 +269,6 @@ class Simulation:
         self._to_come -= 1
         self._happen(opened)
         self.records.opened(opened)
-
-    def _join(self, mac: Mac) -> None:
-        mac.is_away = False
-        self._happen(ev.WorkerJoined(mac.worker_id, self.now, mac.facts))
 
     def _beat(self) -> None:
         for mac in self.macs:
@@ -275,14 +287,20 @@ class Simulation:
         elif upset.kind in ("garbage", "sound"):
             mac.is_garbage = upset.kind == "garbage"
         elif upset.kind == "leave":
-            mac.vanish()
+            self._vanish(mac)
             mac.is_away = True
-        elif mac.is_away:
-            self._join(mac)
+        else:
+            mac.is_away = False
+            self._happen(ev.WorkerJoined(mac.worker_id, self.now, mac.facts))
+
+    def _vanish(self, mac: Mac) -> None:
+        if mac.held:
+            self.records.lost(mac, mac.task, mac.since, self.now, mac.held[0].key.job_id)
+        mac.vanish()
 
     def _crash(self, mac: Mac) -> None:
         lost = [held.key for held in mac.held]
-        mac.vanish()
+        self._vanish(mac)
         if not mac.is_away:
             self._happen(ev.ModelsResident(mac.worker_id, ()))
             for key in lost:
