@@ -1,11 +1,48 @@
 """Names and addresses of this machine, for certificates and for those who look for it."""
 
+import errno
 import ipaddress
 import socket
 import sys
 from collections.abc import Sequence
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of an address, HOST:PORT, as sockets take them: without the brackets of an IPv6 address.
+
+    Raises:
+        ValueError: It has no port.
+    """
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def open_listener(address: str, backlog: int | None = None) -> socket.socket:
+    """Listens on HOST:PORT.
+
+    Raises:
+        OSError: The address cannot be listened on.
+        ValueError: It has no port.
+    """
+    host, port = split_address(address)
+    return socket.create_server((host, port), family=_family(host), backlog=backlog)
+
+
+def is_own(host: str) -> bool:
+    """Whether an address, a number or a name, is this machine's, as far as the system says so."""
+    host = host.strip("[]")
+    try:
+        with socket.socket(_family(host)) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        return error.errno != errno.EADDRNOTAVAIL
+    return True
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def is_loopback(host: str) -> bool:

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives import serialization
 
 from farm.access.certificates import FINGERPRINT_PREFIX, fingerprint
 from farm.access.files import private_folder, read_private, write_private
+from farm.access.hosts import split_address
 from farm.errors import UnreachableError, UntrustedServerError
 from farm.installation import cache_folder
 
@@ -62,9 +63,8 @@ def _shown_certificates(address: str) -> list[bytes]:
     """The certificates that a server shows, each as PEM. Nothing is sent to it, and nothing of it is believed yet."""
     from OpenSSL import SSL
 
-    host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS) as connection:
+        with socket.create_connection(split_address(address), timeout=_SECONDS) as connection:
             context = SSL.Context(SSL.TLS_CLIENT_METHOD)
             context.set_alpn_protos([b"h2"])
             tls = SSL.Connection(context, connection)

@@ -1,10 +1,9 @@
 """Addresses of the API: how they are written, and which ones may be listened on."""
 
-import errno
 import re
 import socket
 
-from farm.access.hosts import is_loopback
+from farm.access.hosts import is_loopback, is_own, split_address
 from farm.errors import AddressError
 
 DEFAULT_ADDRESS = "127.0.0.1:7433"
@@ -92,27 +91,17 @@ def listening_error(address: str, option: str = "--address") -> AddressError:
 
 
 def _is_own(address: str) -> bool:
-    """Whether an address is this machine's, as far as the system says so."""
-    host = address.rpartition(":")[0].strip("[]")
-    if address.startswith("unix:"):
-        return True
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.bind((host, 0))
-    except OSError as error:
-        return error.errno != errno.EADDRNOTAVAIL
-    return True
+    return address.startswith("unix:") or is_own(address.rpartition(":")[0])
 
 
 def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
     try:
         if address.startswith("unix:"):
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(1)
                 connection.connect(address.removeprefix("unix:"))
         else:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+            socket.create_connection(split_address(address), timeout=1).close()
     except (OSError, ValueError):
         return False
     return True

@@ -6,7 +6,6 @@ import itertools
 import os
 import platform
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from farm.access.authority import CERTIFICATE_FILE
+from farm.access.hosts import open_listener
 from farm.catalogue import Catalogue
 from farm.installation import NAME
 from farm.worker.device_lock import DeviceLock
@@ -203,11 +203,10 @@ def check_device(lock: DeviceLock) -> Check:
 
 def check_port(subject: str, address: str, option: str) -> Check:
     """Whether an address can be listened on."""
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal():
+    if not address.rpartition(":")[2].isdecimal():
         return Check(subject, "ok", f"{address} is not a port")
     try:
-        with socket.create_server((host.strip("[]") or "127.0.0.1", int(port))):
+        with open_listener(address):
             return Check(subject, "ok", f"{address} is free")
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)

@@ -1,13 +1,12 @@
 """How a coordinator's workers reach Ray: where its head listens, and what it proves itself with."""
 
-import socket
 from pathlib import Path
 
 from farm.access.access import FOLDER
 from farm.access.authority import CERTIFICATE_FILE, Authority
 from farm.access.enrolment import RayAccess
 from farm.access.files import write_private
-from farm.access.hosts import LOOPBACK, is_wildcard
+from farm.access.hosts import LOOPBACK, is_own, is_wildcard
 from farm.api.reach import Reach
 from farm.carrier.node import LOOPBACK as RAY_LOOPBACK
 from farm.carrier.node import check_address, is_on_loopback, own_ip
@@ -73,12 +72,9 @@ def _check_own(address: str) -> None:
     Raises:
         AddressError: It is not.
     """
-    try:
-        with socket.socket() as probe:
-            probe.bind((address.rpartition(":")[0], 0))
-    except OSError:
+    if not is_own(address.rpartition(":")[0]):
         raise AddressError(
             f"Ray's head cannot listen on {address}: that is not an address of this machine. Leave out --ray-address, "
             "or name the address by which workers reach this machine.",
             address=address,
-        ) from None
+        )

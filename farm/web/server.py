@@ -11,6 +11,7 @@ import uvicorn
 
 from farm.access.access import Access
 from farm.access.certificates import Credentials
+from farm.access.hosts import open_listener
 from farm.api.address import listening_error
 from farm.api.reach import Reach
 from farm.api.tls import ServerIdentity
@@ -128,10 +129,8 @@ def _listen(reach: Reach) -> socket.socket:
             f"The web page needs a port: {reach.address} is a socket in a folder. Write host:port.",
             address=reach.address,
         )
-    host, _, port = reach.address.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=_BACKLOG)
+        return open_listener(reach.address, _BACKLOG)
     except OSError:
         raise listening_error(reach.address, "--web-listen") from None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.access.hosts import is_own
 from farm.catalogue import Catalogue
 from farm.cli import checks
 from farm.cli.checks import Check
@@ -114,6 +115,11 @@ def test_a_port_in_use_is_told_with_the_option_that_names_another() -> None:
     assert found.verdict == "warn"
     assert "--address" in found.next_step
     assert checks.check_port("the API's address", "unix:/run/farm.sock", "--address").verdict == "ok"
+
+
+@pytest.mark.skipif(not is_own("::1"), reason="this machine has no IPv6")
+def test_a_free_port_of_an_ipv6_address_is_said_to_be_free() -> None:
+    assert checks.check_port("the API's address", "[::1]:0", "--address").verdict == "ok"
 
 
 def test_a_full_disk_fails_and_a_nearly_full_one_warns(tmp_path: Path) -> None:
