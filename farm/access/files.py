@@ -6,6 +6,8 @@ from pathlib import Path
 
 from farm.errors import AccessFilesError
 
+_KEY_BYTES = 32
+
 
 def private_folder(folder: Path) -> None:
     """Makes a folder that only its owner may enter, or makes it so.
@@ -55,6 +57,20 @@ def read_private(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise unusable(path, error) from error
+
+
+def kept_key(path: Path) -> bytes:
+    """The secret key that a file holds, made the first time; its folder is its owner's alone from then on.
+
+    Raises:
+        AccessFilesError: It cannot be read or written.
+    """
+    key = read_private(path)
+    if key is None:
+        key = secrets.token_bytes(_KEY_BYTES)
+        private_folder(path.parent)
+        write_private(path, key)
+    return key
 
 
 def unusable(path: Path, error: OSError) -> AccessFilesError:

@@ -2,13 +2,12 @@
 
 import hashlib
 import hmac
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from farm.access.files import read_private, write_private
+from farm.access.files import kept_key
 from farm.access.tokens import Token, Tokens
 from farm.errors import UnauthenticatedError
 
@@ -16,7 +15,6 @@ SESSION_SECONDS = 30 * 86400.0
 LINK_SECONDS = 3600.0
 
 _KEY_FILE = "sessions.key"
-_KEY_BYTES = 32
 
 
 class Sessions:
@@ -40,12 +38,7 @@ class Sessions:
         Raises:
             AccessFilesError: It cannot be read or written.
         """
-        path = folder / _KEY_FILE
-        key = read_private(path)
-        if key is None:
-            key = secrets.token_bytes(_KEY_BYTES)
-            write_private(path, key)
-        return cls(key, tokens)
+        return cls(kept_key(folder / _KEY_FILE), tokens)
 
     @property
     def cookie_name(self) -> str:

@@ -3,16 +3,14 @@
 import base64
 import hashlib
 import hmac
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from farm.access.files import private_folder, read_private, write_private
+from farm.access.files import kept_key
 
 _FILE = "webhooks.key"
-_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +26,7 @@ class Secret:
         Raises:
             AccessFilesError: It cannot be read or written.
         """
-        path = folder / _FILE
-        key = read_private(path)
-        if key is None:
-            key = secrets.token_bytes(_BYTES)
-            private_folder(folder)
-            write_private(path, key)
-        return cls(key)
+        return cls(kept_key(folder / _FILE))
 
     def __str__(self) -> str:
         """As receivers' libraries take it."""
