@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -22,6 +23,8 @@ INVITE_SECONDS = 3600.0
 
 _NAME_LIMIT = 64
 _CREATED = frozenset({Role.SUBMIT, Role.WORKER, Role.ADMIN})
+
+R = TypeVar("R", access_service_pb2.CreateTokenResponse, access_service_pb2.CreateInviteResponse)
 
 
 class AccessService(access_service_pb2_grpc.AccessServiceServicer):
@@ -47,13 +50,7 @@ class AccessService(access_service_pb2_grpc.AccessServiceServicer):
             raise codec.invalid("role", "must be ROLE_SUBMIT, ROLE_WORKER or ROLE_ADMIN")
         name = _name(request.display_name, "display_name")
         expire_time = _future(request.expire_time) if request.HasField("expire_time") else None
-        token, secret = await asyncio.to_thread(self._access.tokens.create, role, name, expire_time)
-        return access_service_pb2.CreateTokenResponse(
-            token=codec.encode_token(token),
-            secret=secret,
-            ca_fingerprint=self._access.authority.fingerprint,
-            addresses=self._addresses(),
-        )
+        return await self._create(access_service_pb2.CreateTokenResponse, role, name, expire_time)
 
     async def ListTokens(
         self, request: access_service_pb2.ListTokensRequest, context: Context
@@ -75,13 +72,7 @@ class AccessService(access_service_pb2_grpc.AccessServiceServicer):
         self._ray_access()
         name = _name(request.display_name or "invite", "display_name")
         expire_time = _future(request.expire_time) if request.HasField("expire_time") else time.time() + INVITE_SECONDS
-        token, secret = await asyncio.to_thread(self._access.tokens.create, Role.JOIN, name, expire_time)
-        return access_service_pb2.CreateInviteResponse(
-            token=codec.encode_token(token),
-            secret=secret,
-            ca_fingerprint=self._access.authority.fingerprint,
-            addresses=self._addresses(),
-        )
+        return await self._create(access_service_pb2.CreateInviteResponse, Role.JOIN, name, expire_time)
 
     async def Enroll(
         self, request: access_service_pb2.EnrollRequest, context: Context
@@ -110,6 +101,16 @@ class AccessService(access_service_pb2_grpc.AccessServiceServicer):
         )
         response.expire_time.FromDatetime(expiry(enrolled.certificate_pem))
         return response
+
+    async def _create(self, response: type[R], role: Role, name: str, expire_time: float | None) -> R:
+        """Makes a token, and says what its holder needs besides."""
+        token, secret = await asyncio.to_thread(self._access.tokens.create, role, name, expire_time)
+        return response(
+            token=codec.encode_token(token),
+            secret=secret,
+            ca_fingerprint=self._access.authority.fingerprint,
+            addresses=self._addresses(),
+        )
 
     def _ray_access(self) -> RayAccess:
         if self._ray is None:

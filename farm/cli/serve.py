@@ -48,18 +48,19 @@ from farm.webhooks.signing import Secret
 from farm.worker.awake import stay_awake as keep_awake
 
 
+def coordinator_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of whatever runs a coordinator."""
+    with_flags = null_renderer_option(private_webhooks_option(command))
+    return listen_option(web_listen_option(hostname_option(state_option(with_flags))))
+
+
 @click.command(
     epilog="""\b
 Examples:
   farm coordinator --state ./state
   farm coordinator --listen 0.0.0.0:7433 --hostname render.example.com"""
 )
-@listen_option
-@web_listen_option
-@hostname_option
-@state_option
-@null_renderer_option
-@private_webhooks_option
+@coordinator_options
 @click.option(
     "--engine",
     "engine_name",
@@ -130,12 +131,7 @@ def coordinator(
 
 
 @click.command(epilog="Example: farm up")
-@listen_option
-@web_listen_option
-@hostname_option
-@state_option
-@null_renderer_option
-@private_webhooks_option
+@coordinator_options
 @click.option(
     "--workers",
     type=click.IntRange(0, 16),
