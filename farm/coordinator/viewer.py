@@ -15,7 +15,7 @@ from farm.coordinator.views import (
     WorkerExplanation,
     WorkerView,
 )
-from farm.domain import AttemptState, ImageState, JobSpec, JobState, resolve
+from farm.domain import AttemptState, ImageState, JobSpec, JobState, WorkerState, resolve
 from farm.reports import Stage
 from farm.scheduler import events as ev
 from farm.scheduler.eta import eta, eta_alone
@@ -117,7 +117,8 @@ def prospective_job_view(
         now: The time.
     """
     kind = kind_of(spec, evaluations)
-    is_possible = any(isinstance(fit(state.rates, kind, group.facts), Way) for group in state.groups.values())
+    here = (worker.facts for worker in state.workers.values() if worker.state is WorkerState.ACTIVE)
+    is_possible = any(facts is not None and isinstance(fit(state.rates, kind, facts), Way) for facts in here)
     return JobView(
         job_id="",
         spec=spec,

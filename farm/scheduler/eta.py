@@ -2,13 +2,15 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
+from farm.domain import Pin
 from farm.scheduler.fitting import Demand, fit
 from farm.scheduler.forecast import Eta
 from farm.scheduler.plan import GroupKey, Level, Way
-from farm.scheduler.state import FarmState, LiveJob
+from farm.scheduler.state import FarmState, Group, LiveJob
 
 LEAST_PART = 0.1
 """What is foretold never falls below this part of what it was when the plan was made: overdue is not done."""
@@ -31,7 +33,7 @@ def eta_alone(state: FarmState, demand: Demand, image_count: int, now: float) ->
     """
     able = [
         (group, way)
-        for group in state.groups.values()
+        for group in _groups(state, demand.pin)
         if isinstance(way := fit(state.rates, demand, group.facts), Way)
         and state.rates.is_measured(group.facts, way.offer, way.compute_unit)
     ]
@@ -40,6 +42,19 @@ def eta_alone(state: FarmState, demand: Demand, image_count: int, now: float) ->
     rate = sum(group.count / group.seconds(way) for group, way in able)
     quickest = min(group.seconds(way) + group.load_seconds(way) for group, way in able)
     return state.forecasts.interval(now, image_count / rate + quickest)
+
+
+def _groups(state: FarmState, pin: Pin) -> Iterable[Group]:
+    """The rate groups, split by the labels that a pin asks for, as no live job may have asked for them yet."""
+    if not pin.worker_labels:
+        return state.groups.values()
+    split: dict[tuple[Hashable, ...], Group] = {}
+    for worker in state.workers.values():
+        if worker.place is not None and worker.facts is not None:
+            labels = (worker.facts.labels.get(key) for key in pin.worker_labels)
+            group = replace(state.groups[worker.place.group], facts=worker.facts, count=0)
+            split.setdefault((worker.place.group, *labels), group).count += 1
+    return split.values()
 
 
 def fluid_ends(

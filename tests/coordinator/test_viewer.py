@@ -1,11 +1,11 @@
 """What the farm's views leave out, and what they say of jobs that wait."""
 
 from farm.coordinator.viewer import explanation, farm_view, live_job_view, prospective_job_view
-from farm.domain import Pin
+from farm.domain import JobSpec, Pin
 from farm.scheduler import events as ev
 from farm.scheduler.state import FarmState
 from farm.scheduler.transitions import apply
-from tests.builders import job_opened
+from tests.builders import DEFAULTS, job_opened
 from tests.scheduler.farms import Farm, facts
 
 
@@ -91,3 +91,11 @@ def test_a_dry_run_says_that_nobody_who_is_here_could_render_the_job() -> None:
     assert dry_run() == ("", True)
     apply(farm.state, ev.WorkerLeft("w", farm.now, "it is asleep"))
     assert dry_run() == ("no worker that is here now can render it", False)
+
+
+def test_a_dry_run_finds_the_one_worker_with_a_label_that_no_live_job_asks_for() -> None:
+    farm = Farm()
+    for name, room in (("a", "cellar"), ("b", "attic")):
+        farm.join(name, facts({"a": 1.0}, room=room))
+    spec = JobSpec("a", defaults=DEFAULTS, pin=Pin(worker_labels={"room": "attic"}))
+    assert prospective_job_view(farm.state, spec, "alice", 10, 10, farm.now).reason == ""

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from farm.domain import ComputeUnit
+from farm.domain import ComputeUnit, JobSpec, Pin
 from farm.scheduler.eta import eta, eta_alone
 from farm.scheduler.state import kind_of
 from farm.scheduler.transitions import apply
-from tests.builders import job_opened, job_spec
+from tests.builders import DEFAULTS, job_opened, job_spec
 from tests.scheduler.farms import Farm, facts, offer
 
 
@@ -31,6 +31,19 @@ def test_a_job_of_one_image_takes_that_image_and_the_load_however_many_machines_
     assert alone.likely == pytest.approx(10.0 + 1.0, rel=0.1)
     farm.decide()
     assert foretold(farm) == pytest.approx(alone.likely, rel=0.1), "what was said before is what is said after"
+
+
+def test_what_a_pinned_job_takes_is_foretold_by_the_workers_with_its_label_though_no_live_job_asks_for_it() -> None:
+    farm = Farm()
+    for number in range(8):
+        farm.join(f"w{number}", facts({"a": 10.0}, room="attic" if number in (3, 5) else "cellar"))
+    for room, hands in (("attic", 2), ("cellar", 6)):
+        demand = kind_of(JobSpec("a", defaults=DEFAULTS, pin=Pin(worker_labels={"room": room})))
+        ahead = eta_alone(farm.state, replace(demand, steps=10), 120, farm.now)
+        assert ahead is not None
+        assert ahead.likely == pytest.approx(120 * 10.0 / hands, rel=0.2)
+    nowhere = kind_of(JobSpec("a", defaults=DEFAULTS, pin=Pin(worker_labels={"room": "garden"})))
+    assert eta_alone(farm.state, nowhere, 120, farm.now) is None
 
 
 def test_entries_with_steps_of_their_own_teach_what_a_step_takes() -> None:
