@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,7 +15,7 @@ from farm.errors import ScenarioError
 from farm.simulator.drawing import draw
 from farm.simulator.report import Report, summarize
 from farm.simulator.scenario import NO_FAULTS, POLICIES, Faults, Fleet, Workload, parse
-from farm.simulator.simulation import Simulation
+from farm.simulator.simulation import PATIENCE_SECONDS, Simulation
 from farm.simulator.usage import Usage
 
 _PARTS = 500
@@ -41,7 +42,9 @@ Examples:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all randomness.")
 @click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw what each Mac rendered when, as SVG."
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw what each Mac rendered when, and the throughput, into this .svg file.",
 )
 @json_option
 def simulate(
@@ -49,10 +52,12 @@ def simulate(
 ) -> None:
     """Run the scheduler over a simulated FLEET and WORKLOAD, both TOML files, in virtual time.
 
-    The simulated Macs are as fast as published measurements say; the scheduler is the very code that runs a farm.
+    The simulated Macs are as fast as published measurements say; the scheduler is the very code that runs a farm. The
+    same files and seed give the same run.
+    docs/simulator.md says what the files can hold, and what the figures mean.
     """
-    if plot is not None:
-        _write(plot, "")  # what keeps it from being drawn is said now rather than when all is done
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise click.UsageError(f"--plot draws SVG: let {plot} end in .svg.")
     simulation = Simulation(
         parse(_read(fleet), Fleet, str(fleet)),
         parse(_read(workload), Workload, str(workload)),
@@ -61,10 +66,12 @@ def simulate(
         policy=policy,
         keep_spans=plot is not None,
     )
+    if plot is not None:
+        _write(plot, "", "a")  # what keeps it from being drawn is said now rather than when all is done
     _run(simulation)
     report = summarize(simulation)
     if plot is not None:
-        _write(plot, draw(simulation))
+        _write(plot, draw(simulation), "w")
     if as_json:
         click.echo(json.dumps(asdict(report)))
         return
@@ -93,16 +100,21 @@ def _read(path: Path) -> str:
         raise ScenarioError(f"{path} cannot be read ({error}). See examples/fleets/ for samples.") from None
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, mode: Literal["a", "w"]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written ({error.strerror}). Name another with --plot.") from None
 
 
 def _seconds(seconds: float | None) -> str:
     return "never" if seconds is None else f"{seconds:,.0f} s"
+
+
+def _jobs(count: int) -> str:
+    return f"{count:,} job{'' if count == 1 else 's'}"
 
 
 def _part(part: float | None) -> str:
@@ -160,6 +172,11 @@ def _print(report: Report) -> None:
         ),
         nothing="No jobs.",
     )
+    if report.unfit:
+        console().print(f"No Mac fits {_jobs(report.unfit)}; the least possible time is that of the others.")
+    if (undone := submitted - ended - report.unfit) > 0:
+        hours = f"{PATIENCE_SECONDS / 3600:.0f} hours"
+        console().print(f"Not done: {_jobs(undone)}. The Macs that fit left for good, or finished nothing for {hours}.")
     for left in report.left_out:
         macs = f"{left.macs:,} {left.chip} with {left.memory_gb} GB"
         console().print(f"Not for {left.model}: {macs}; each {left.reason}.")

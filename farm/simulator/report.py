@@ -43,6 +43,7 @@ class Report:
 
     Attributes:
         jobs: Jobs that ended, and all.
+        unfit: Jobs that have not ended as no Mac fits them.
         images: Images that were committed.
         failed: Images of jobs that ended which were given up, as they failed too often.
         makespan: Seconds from the start to the last image.
@@ -59,6 +60,7 @@ class Report:
     """
 
     jobs: tuple[int, int]
+    unfit: int
     images: int
     failed: int
     makespan: float
@@ -77,24 +79,25 @@ def summarize(simulation: Simulation) -> Report:
     """The figures of a run that has ended."""
     records = simulation.records
     has_ended = {job_id for job_id, job in records.jobs.items() if job.end_time is not None}
-    is_whole = all(opened.job_id in has_ended for opened in renderable(simulation.macs, simulation.arrivals))
+    fitting = {opened.job_id for opened in renderable(simulation.macs, simulation.arrivals)}
     bound = fluid_bound(simulation.macs, list(_without_failed(simulation)), simulation.upsets)
     hits = coverage(records)
     makespan = records.last_commit
     return Report(
         jobs=(len(has_ended), len(records.jobs)),
+        unfit=len(records.jobs.keys() - fitting - has_ended),
         images=records.image_count,
         failed=sum(job.failed_count for job in records.jobs.values()),
         makespan=makespan,
         bound=bound,
-        efficiency=bound / makespan if bound is not None and makespan and is_whole else 0.0,
+        efficiency=bound / makespan if bound is not None and makespan and fitting <= has_ended else 0.0,
         wasted=records.wasted,
         eta_coverage=statistics.fmean(hits) if hits else None,
         quotes=len(hits),
         classes=usage_by_class(simulation),
         chips=usage_by_chip(simulation),
         submitters=tuple(_submitters(records)),
-        left_out=tuple(_left_out(simulation)),
+        left_out=tuple(dict.fromkeys(_left_out(simulation))),
     )
 
 

@@ -15,6 +15,9 @@ from farm.simulator.speeds import MODELS
 T = TypeVar("T")
 
 Count = Annotated[int, Meta(ge=1, le=10**9)]
+Many = Annotated[int, Meta(ge=1, le=100_000)]
+"""Macs, or jobs: each takes a kilobyte or more."""
+
 Seconds = Annotated[float, Meta(ge=0.0, le=1e8)]
 """Three years; whatever may be left out of a run is left out before that."""
 
@@ -49,7 +52,7 @@ class Macs:
 
     chip: str
     gpu_cores: Count
-    count: Count = 1
+    count: Many = 1
     memory_gb: Count = 16
     models: tuple[str, ...] = ("sd-1.5", "sdxl")
     join_at: Seconds = 0.0
@@ -97,7 +100,7 @@ class Jobs:
     model: str
     images: Count
     submitter: str = "somebody"
-    count: Count = 1
+    count: Many = 1
     at: Seconds = 0.0
     every: Seconds = 0.0
     is_random: bool = False
@@ -159,11 +162,15 @@ def parse(text: str, form: type[T], name: str) -> T:
     Raises:
         ScenarioError: It is not TOML, or a field is wrong or unknown.
     """
-    kind = form.__name__.lower()
+    kind = _NAMES[form]
     try:
         read = tomllib.loads(text)
         if unknown := list(_unknown(read, form)):
-            raise ScenarioError(f"{name} has unknown fields: {', '.join(unknown)}. See examples/fleets/ for samples.")
+            other = next((f"; it looks like a {_FILES[key]}" for key in unknown if key in _FILES), "")
+            raise ScenarioError(
+                f"{name} has fields that a {kind} has not: {', '.join(unknown)}{other}. "
+                "See examples/fleets/ for samples."
+            )
         scenario = msgspec.convert(read, form)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ScenarioError(f"{name} is not a {kind}: {error}. See examples/fleets/ for samples.") from error
@@ -171,6 +178,12 @@ def parse(text: str, form: type[T], name: str) -> T:
         raise ScenarioError(f"{name} cannot be simulated: {'; '.join(wrong)}.")
     return scenario
 
+
+_NAMES: Mapping[type, str] = {Fleet: "fleet", Workload: "workload", Faults: "file of faults"}
+"""What each form is called."""
+
+_FILES: Mapping[str, str] = {"mac": _NAMES[Fleet], "job": _NAMES[Workload], "fault": _NAMES[Faults]}
+"""What has a table of that name."""
 
 _ROWS: Mapping[str, type] = {"mac": Macs, "job": Jobs, "fault": Fault}
 """What the rows of each table are."""
@@ -195,6 +208,8 @@ def _wrong_jobs(workload: Workload) -> Iterator[str]:
 
 def _wrong_faults(faults: Faults) -> Iterator[str]:
     for number, fault in enumerate(faults.fault):
+        if fault.kind == "slow" and fault.factor == 1.0:
+            yield f"fault[{number}] slows nothing down; let `factor` say how much longer images take, such as 2.5"
         if fault.every and (fault.until - fault.at) / fault.every > MAX_OCCASIONS:
             yield (
                 f"fault[{number}] is repeated more than {MAX_OCCASIONS:,} times between `at` and `until`; let `every` "

@@ -24,7 +24,18 @@ def test_simulate_prints_figures_and_draws(tmp_path: Path) -> None:
     arguments = [str(EXAMPLES / "desk.toml"), str(workload), "--faults", str(EXAMPLES / "faults.toml")]
     result = CliRunner().invoke(simulate, [*arguments, "--plot", str(drawing)])
     assert result.exit_code == 0, result.output
-    assert "efficiency" in result.output
+    for word in (
+        "efficiency",
+        "least possible",
+        "CLASS",
+        "ANE",
+        "GPU",
+        "RENDERING",
+        "LOADING",
+        "CHIP",
+        "WAIT (MEDIAN)",
+    ):
+        assert word in result.output
     assert drawing.read_text().startswith("<svg")
 
 
@@ -36,6 +47,8 @@ def test_simulate_prints_json_for_programs(tmp_path: Path) -> None:
     assert report["images"] == 40
     assert report["bound"] <= report["makespan"]
     assert [chip["chip"] for chip in report["chips"]] == ["Apple M1", "Apple M2 Pro", "Apple M1 Max"]
+    assert [(one["chip_class"], one["macs"]) for one in report["classes"]] == [("ANE", 2), ("GPU", 1)]
+    assert all(0.0 < one["utilisation"] <= 1.0 for one in report["classes"])
 
 
 def test_files_that_cannot_be_used_are_told_before_anything_is_simulated(
@@ -109,6 +122,11 @@ def simulated(
         ("faults", '[[fault]]\nkind = "slow"\nfactor = 0.0', "> 0.0 - at `$.fault[0].factor`"),
         ("faults", '[[fault]]\nkind = "crash"\nevery = 1e-9', "fault[0] is repeated more than 1,000,000 times"),
         ("faults", '[[fault]]\nkind = "melts"', "melts"),
+        ("faults", '[[fault]]\nkind = "slow"', "fault[0] slows nothing down; let `factor` say"),
+        ("fleet", ONE_MAC + "count = 1000000", "<= 100000 - at `$.mac[0].count`"),
+        ("fleet", WORKLOAD, "it looks like a workload"),
+        ("workload", ONE_MAC, "it looks like a fleet"),
+        ("faults", WORKLOAD, "a file of faults has not: job; it looks like a workload"),
         ("faults", "image_failure = 2.0", "<= 1.0 - at `$.image_failure`"),
     ],
 )
@@ -118,6 +136,56 @@ def test_a_scenario_that_cannot_be_is_refused_with_what_is_wrong_and_where(
     code, out, err = simulated(tmp_path, runner(capsys), **{part: text})
     words = " ".join(err.split())
     assert (code, out, told in words, "That is a bug" in words) == (1, "", True, False), err
+
+
+@pytest.mark.parametrize("name", ["-", "run.png", "fleet.toml"])
+def test_a_drawing_only_goes_into_files_that_are_named_like_one(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("fleet.toml").write_text(ONE_MAC)
+    Path("workload.toml").write_text(WORKLOAD)
+    code, _, err = runner(capsys)("simulate", "fleet.toml", "workload.toml", "--plot", name)
+    assert (code, f"let {name} end in .svg" in err) == (2, True), err
+    assert (Path("fleet.toml").read_text(), sorted(path.name for path in tmp_path.iterdir())) == (
+        ONE_MAC,
+        ["fleet.toml", "workload.toml"],
+    )
+
+
+def test_a_drawing_is_kept_until_there_is_another_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawing, wrong = tmp_path / "run.svg", tmp_path / "fleet.toml"
+    drawing.write_text("yesterday's")
+    wrong.write_text(ONE_MAC.replace("M1", "M0"))
+    code, _, err = runner(capsys)("simulate", wrong, EXAMPLES / "batch.toml", "--plot", drawing)
+    assert (code, drawing.read_text()) == (1, "yesterday's"), err
+
+
+@pytest.mark.parametrize(
+    ("workload", "faults", "told"),
+    [
+        (WORKLOAD.replace("sd-1.5", "sdxl") + "count = 2", "", "No Mac fits 2 jobs; the least"),
+        (WORKLOAD + 'worker_labels = {room = "attic"}', "", "No Mac fits 1 job; the least"),
+        (WORKLOAD, AWAY_FOR_GOOD, "Not done: 1 job. The Macs that fit left for good"),
+    ],
+)
+def test_jobs_that_were_not_done_are_told_with_the_reason(
+    workload: str, faults: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"fleet.toml": ONE_MAC, "workload.toml": workload, "faults.toml": faults}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    paths = [tmp_path / name for name in files]
+    code, out, err = runner(capsys)("simulate", *paths[:2], "--faults", paths[2])
+    assert (code, told in out) == (0, True), out + err
+
+
+def test_macs_that_lack_a_model_are_listed_once_however_many_jobs_want_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = "".join(f'[[job]]\nmodel = "sdxl"\nimages = 3\nsteps = {steps}\n' for steps in (20, 25))
+    _, out, err = simulated(tmp_path, runner(capsys), workload=jobs)
+    assert len(figures(out)["left_out"]) == 1, err
 
 
 def figures(text: str) -> Any:

@@ -1,5 +1,5 @@
 import itertools
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -188,6 +188,13 @@ def test_the_sample_day_is_of_ten_people_who_send_both_models_as_they_come() -> 
         jobs = [job for job in arrivals if job.submitter == f"person-{person}"]
         assert {job.spec.model for job in jobs} == {"sd-1.5", "sdxl"}
     assert len({job.time for job in arrivals if job.submitter != "hurried"}) > 20
+
+
+@pytest.mark.parametrize("form", [Macs, Fleet, Jobs, Fault, Faults])
+def test_the_page_on_the_simulator_names_every_field_that_its_files_can_have(form: type) -> None:
+    page = (EXAMPLES.parents[1] / "docs" / "simulator.md").read_text("utf-8")
+    names = {field.name for field in fields(form)} - {"mac", "fault"}
+    assert {name for name in names if f"`{name}`" not in page and f"`{name} = " not in page} == set()
 
 
 @pytest.mark.parametrize(
