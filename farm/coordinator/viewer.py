@@ -93,8 +93,12 @@ def live_job_view(state: FarmState, job: LiveJob, now: float) -> JobView:
 def _cannot_run(state: FarmState, job: LiveJob) -> str:
     """That nobody can render it as the farm is now, if so; `explanation` says why of each worker."""
     plan = state.plan
-    is_planned = plan is None or plan.time <= job.last_start or job.job_id in plan.ends
-    return "" if is_planned or job.attempts or not job.is_runnable else _NOBODY
+    is_planned = plan is None or plan.time < job.last_start or job.job_id in plan.ends
+    if is_planned or not job.is_active or job.is_settled:
+        return ""
+    holders = (state.workers[attempt.started.worker_id].state for attempt in job.attempts.values())
+    goes_on = any(holder in (WorkerState.ACTIVE, WorkerState.DRAINING) for holder in holders)
+    return "" if goes_on else _NOBODY
 
 
 def _asides(job: LiveJob) -> str:

@@ -99,3 +99,22 @@ def test_a_dry_run_finds_the_one_worker_with_a_label_that_no_live_job_asks_for()
         farm.join(name, facts({"a": 1.0}, room=room))
     spec = JobSpec("a", defaults=DEFAULTS, pin=Pin(worker_labels={"room": "attic"}))
     assert prospective_job_view(farm.state, spec, "alice", 10, 10, farm.now).reason == ""
+
+
+def test_a_job_whose_images_are_all_with_a_suspended_worker_says_that_nobody_can_go_on() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 1.0}))
+    farm.submit("j", "a", 2)
+    farm.decide()
+    job = farm.state.jobs["j"]
+    assert job.attempts
+    assert live_job_view(farm.state, job, farm.now).reason == ""
+    apply(farm.state, ev.WorkerSuspended("w", farm.now, "its user is there"))
+    farm.pass_time(5)
+    farm.decide()
+    assert live_job_view(farm.state, job, farm.now).reason == "no worker that is here now can render it"
+    assert summary(farm).startswith("It waits for w (suspended)")
+    apply(farm.state, ev.WorkerSuspended("w", farm.now, ""))
+    farm.pass_time(5)
+    farm.decide()
+    assert live_job_view(farm.state, job, farm.now).reason == ""
