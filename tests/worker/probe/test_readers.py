@@ -119,6 +119,19 @@ def test_outputs_that_are_cut_short_are_read_as_far_as_they_go(name: str, data: 
     assert machine.gpu_cores in (1, 19)
 
 
+@pytest.mark.parametrize("name", [field.name for field in fields(MacOutputs)])
+@given(data=st.data())
+def test_whatever_is_garbled_in_an_output_is_read_or_named_as_missing(name: str, data: st.DataObject) -> None:
+    whole = getattr(WHOLE, name)
+    begin, end = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
+    garbled = whole[:begin] + data.draw(st.text(max_size=9)) + whole[end:]
+    machine = read_mac(replace(MacOutputs(), **{name: garbled}))
+    named = {gap.partition(":")[0] for gap in machine.gaps}
+    told = {"chip": machine.chip, "CPU cores": machine.levels, "memory": machine.memory_bytes}
+    assert named >= {fact for fact, value in told.items() if not value}
+    assert machine.chip_class is ChipClass.CPU or ("GPU cores" in named) is not bool(machine.gpu_cores)
+
+
 def test_labels_in_another_language_are_not_understood_and_are_told() -> None:
     text = hardware_text("8 (4 Leistung und 4 Effizienz)", "16 Go").replace("Memory", "Speicher")
     german = text.replace("Total Number of Cores", "Gesamtanzahl der Kerne")
