@@ -34,7 +34,7 @@ class SubmitJobRequest(_message.Message):
     """
     validate_only: _builtins.bool
     """First message only. Checks everything and answers with the job as it would be, but accepts nothing: it has no name,
-    its spec is complete, and its `eta` is what it would be if it started now and had the farm to itself.
+    its spec is complete, and its `eta` is what it would be if it were submitted now and nothing else came.
     """
     @_builtins.property
     def spec(self) -> _job_pb2.JobSpec:
