@@ -158,7 +158,7 @@ def _print_job(job: job_pb2.Job, size: Size) -> None:
     click.echo(f"{defaults.width}x{defaults.height}")
     if job.HasField("eta"):
         remaining = describe_end_time(job.eta, since=job.create_time.ToNanoseconds() / 1e9)
-        click.echo(f"  time    about {remaining}, if the farm does nothing else")
+        click.echo(f"  time    about {remaining}, unless other jobs come")
     else:
         why = job.reason or "no worker that is here has rendered with this model"
         click.echo(f"  time    unknown yet: {why}")

@@ -18,7 +18,7 @@ from farm.coordinator.views import (
 from farm.domain import AttemptState, ImageState, JobSpec, JobState, WorkerState, resolve
 from farm.reports import Stage
 from farm.scheduler import events as ev
-from farm.scheduler.eta import eta, eta_alone
+from farm.scheduler.eta import eta, eta_ahead
 from farm.scheduler.explain import ABSENCES, Reason, explain
 from farm.scheduler.fitting import fit
 from farm.scheduler.plan import Way
@@ -110,7 +110,7 @@ def _asides(job: LiveJob) -> str:
 def prospective_job_view(
     state: FarmState, spec: JobSpec, submitter: str, image_count: int, evaluations: int, now: float
 ) -> JobView:
-    """A job as it would be if it were accepted now: it has no id, and ends as if it had the farm to itself.
+    """A job as it would be if it were accepted now: it has no id, and ends as if nothing else came.
 
     Args:
         state: The farm.
@@ -135,7 +135,7 @@ def prospective_job_view(
         create_time=now,
         start_time=None,
         end_time=None,
-        eta=eta_alone(state, kind, image_count, now),
+        eta=eta_ahead(state, kind, submitter, spec.priority, image_count, now),
         reason="" if is_possible else _NOBODY,
     )
 

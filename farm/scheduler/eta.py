@@ -25,11 +25,13 @@ def eta(state: FarmState, job: LiveJob, now: float) -> Eta | None:
     return state.forecasts.interval(now, max(end - now, LEAST_PART * (end - plan.time)))
 
 
-def eta_alone(state: FarmState, demand: Demand, image_count: int, now: float) -> Eta | None:
-    """When a job that is not there would end if it started now and had the farm to itself.
+def eta_ahead(
+    state: FarmState, demand: Demand, submitter: str, priority: int, image_count: int, now: float
+) -> Eta | None:
+    """When a job that is not there would end if it were submitted now and nothing else came.
 
-    As in a plan, that is what its images take as a fluid, and then its last one. None while no machine that could
-    render it now has rendered, with the same variant and compute unit, before.
+    As in a plan, that is what its images take as a fluid, and then its last one, after what comes before it. None while
+    no machine that could render it now has rendered, with the same variant and compute unit, before.
     """
     able = [
         (group, way)
@@ -41,7 +43,31 @@ def eta_alone(state: FarmState, demand: Demand, image_count: int, now: float) ->
         return None
     rate = sum(group.count / group.seconds(way) for group, way in able)
     quickest = min(group.seconds(way) + group.load_seconds(way) for group, way in able)
-    return state.forecasts.interval(now, image_count / rate + quickest)
+    seconds = image_count / rate
+    return state.forecasts.interval(now, _before(state, submitter, priority, seconds) + seconds + quickest)
+
+
+def _before(state: FarmState, submitter: str, priority: int, seconds: float) -> float:
+    """Seconds of the whole farm that other jobs would have until one that comes now has had so many.
+
+    As in a plan: first comes what has a higher priority, and at the same one the submitter's own jobs, while all
+    submitters share evenly.
+    """
+    before = 0.0
+    for level in state.plan.levels if state.plan is not None else ():
+        if level.priority < priority:
+            break
+        waiting: dict[str, float] = {}
+        for queue in level.queues.values():
+            for name, job_ids in queue.jobs.items():
+                left = sum(state.jobs[job_id].unsettled for job_id in job_ids if job_id in state.jobs)
+                waiting[name] = waiting.get(name, 0.0) + level.prices[queue.kind] * left
+        if level.priority > priority:
+            before += sum(waiting.values())
+        else:
+            own = waiting.pop(submitter, 0.0)
+            before += own + sum(min(theirs, own + seconds) for theirs in waiting.values())
+    return before
 
 
 def _groups(state: FarmState, pin: Pin) -> Iterable[Group]:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from farm.domain import ComputeUnit, JobSpec, Pin
-from farm.scheduler.eta import eta, eta_alone
+from farm.scheduler.eta import eta, eta_ahead
 from farm.scheduler.state import kind_of
 from farm.scheduler.transitions import apply
 from tests.builders import DEFAULTS, job_opened, job_spec
@@ -26,7 +26,7 @@ def test_a_job_of_one_image_takes_that_image_and_the_load_however_many_machines_
     for number in range(20):
         farm.join(f"w{number}", facts({"a": 10.0}))
     farm.submit("j", "a", 1)
-    alone = eta_alone(farm.state, farm.state.jobs["j"].kind, 1, farm.now)
+    alone = eta_ahead(farm.state, farm.state.jobs["j"].kind, "alice", 0, 1, farm.now)
     assert alone is not None
     assert alone.likely == pytest.approx(10.0 + 1.0, rel=0.1)
     farm.decide()
@@ -39,11 +39,33 @@ def test_what_a_pinned_job_takes_is_foretold_by_the_workers_with_its_label_thoug
         farm.join(f"w{number}", facts({"a": 10.0}, room="attic" if number in (3, 5) else "cellar"))
     for room, hands in (("attic", 2), ("cellar", 6)):
         demand = kind_of(JobSpec("a", defaults=DEFAULTS, pin=Pin(worker_labels={"room": room})))
-        ahead = eta_alone(farm.state, replace(demand, steps=10), 120, farm.now)
+        ahead = eta_ahead(farm.state, replace(demand, steps=10), "alice", 0, 120, farm.now)
         assert ahead is not None
         assert ahead.likely == pytest.approx(120 * 10.0 / hands, rel=0.2)
     nowhere = kind_of(JobSpec("a", defaults=DEFAULTS, pin=Pin(worker_labels={"room": "garden"})))
-    assert eta_alone(farm.state, nowhere, 120, farm.now) is None
+    assert eta_ahead(farm.state, nowhere, "alice", 0, 120, farm.now) is None
+
+
+@pytest.mark.parametrize("submitter", ["anna", "ben", "clara"])
+@pytest.mark.parametrize("priority", [0, 1, 2])
+def test_on_a_busy_farm_a_dry_run_foretells_what_the_job_is_told_when_it_is_accepted(
+    submitter: str, priority: int
+) -> None:
+    farm = Farm()
+    for number in range(4):
+        farm.join(f"w{number}", facts({"a": 1.0, "b": 2.0}))
+    farm.submit("first", "a", 400, "anna", priority=2)
+    farm.submit("second", "b", 300, "anna", priority=1)
+    farm.submit("third", "a", 500, "ben", priority=1)
+    farm.submit("fourth", "a", 200, "clara", priority=0)
+    farm.decide()
+    demand = farm.state.jobs["fourth"].kind
+    ahead = eta_ahead(farm.state, demand, submitter, priority, 100, farm.now)
+    farm.pass_time(1.0)
+    farm.submit("j", "a", 100, submitter, priority=priority)
+    farm.decide()
+    assert ahead is not None
+    assert ahead.likely == pytest.approx(foretold(farm), rel=0.15)
 
 
 def test_entries_with_steps_of_their_own_teach_what_a_step_takes() -> None:

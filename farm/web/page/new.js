@@ -74,7 +74,7 @@ export function newView() {
     const job = await send(true);
     if (!job) return;
     const seconds = job.eta ? (Date.parse(job.eta.likely) - Date.now()) / 1000 : null;
-    setText(said, `${plural(job.image_count, "image")}: ${seconds === null ? job.reason || "how long they take is not known yet" : `about ${duration(seconds)} if the farm has nothing else to do`}.`);
+    setText(said, `${plural(job.image_count, "image")}: ${seconds === null ? job.reason || "how long they take is not known yet" : `about ${duration(seconds)} unless other jobs come`}.`);
   }
 
   async function submit(event) {
