@@ -135,9 +135,11 @@ async def commit_rate(folder: Path, count: int) -> float:
             await submission.add([ImageSpec()] * min(1000, count))
         started = time.perf_counter()
         job_id = await submission.accept()
-        while not (await coordinator.job(job_id)).state.is_final:  # noqa: ASYNC110 - asks as a polling client would
+        while not (job := await coordinator.job(job_id)).state.is_final:  # noqa: ASYNC110 - asks as a client would
             await asyncio.sleep(0.02)
-        return count / (time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        assert job.succeeded_count == count, f"{job.succeeded_count} of {count} images were committed"
+        return count / seconds
 
 
 def ceiling(folder: Path, count: int) -> float:

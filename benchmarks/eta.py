@@ -48,16 +48,16 @@ def covered(records: Records, moment: int) -> list[tuple[bool, float]]:
 
     Args:
         records: Of a run.
-        moment: 0 for the interval at acceptance, 1 for that at half.
+        moment: 0 for the interval at acceptance, 1 for that at half, which small jobs may be too soon over to be given.
     """
     jobs = list(records.jobs.values())[LEARNING:]
     return [
         (
-            quote.earliest <= job.end_time <= quote.latest,
+            job.end_time is not None and quote.earliest <= job.end_time <= quote.latest,
             (quote.latest - quote.earliest) / (quote.likely - job.create_time),
         )
         for job in jobs
-        if job.end_time is not None and len(job.quotes) > moment
+        if len(job.quotes) > moment
         for quote in (job.quotes[moment],)
     ]
 

@@ -78,6 +78,8 @@ async def render(folder: Path, engine: Engine, images: int) -> None:
         await submission.abandon()
         async for _ in coordinator.watch(job_id, 0):
             pass
+        job = await coordinator.job(job_id)
+        assert job.succeeded_count == images, f"{job.succeeded_count} of {images} images were rendered"
 
 
 def gaps_over_ray(folder: Path, images: int) -> list[float]:
@@ -94,14 +96,20 @@ def gaps_over_ray(folder: Path, images: int) -> list[float]:
         worker.stdin.close()
         worker.wait(30)
     gaps: list[float] = json.loads((folder / "worker" / "gaps.json").read_text())
-    return gaps
+    return whole(gaps, images)
 
 
 def gaps_here(folder: Path, images: int) -> list[float]:
     """The same without Ray."""
     renderer = NotingRenderer()
     asyncio.run(render(folder / "local", LocalEngine(renderer), images))
-    return renderer.gaps
+    return whole(renderer.gaps, images)
+
+
+def whole(gaps: list[float], images: int) -> list[float]:
+    """The gaps, if there is one between each two images: a longest one that is missing would be the best of figures."""
+    assert len(gaps) >= images - 1, f"{len(gaps)} gaps between {images} images"
+    return gaps
 
 
 def milliseconds(gaps: Sequence[float], percent: int) -> float:

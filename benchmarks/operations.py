@@ -39,7 +39,10 @@ def main() -> None:
         results = (given.results or Path(folder) / "results.jsonl").absolute()
         results.unlink(missing_ok=True)
         run(results, given.every, given.family, given.precision, given.processes)
-        summarize([json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()])
+        lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+        if not given.family:
+            report_coverage(lines)
+        summarize(lines)
 
 
 def run(results: Path, every: int, family: str, precision: str, processes: int) -> None:
@@ -59,6 +62,14 @@ def _precision(line: dict[str, str]) -> str:
     """What a test compares in; that of a result in fp32 with an expectation in fp16 stands for itself."""
     precision = line.get("precision", "")
     return ROUNDED if precision == "fp32" and line["expects"] == "fp16" else precision
+
+
+def report_coverage(lines: list[dict[str, str]]) -> None:
+    """Reports how many of the tests that were to be run have ended: a run that broke off is no result."""
+    wanted = sum(int(line["wanted"]) for line in lines if line["outcome"] == "not run")
+    ended = len({line["test"] for line in lines if line["outcome"] != "not run"})
+    report("operations", "tests that have ended", round(100 * ended / max(1, wanted), 2), "%", 100.0,
+           compared_with=f"{ended} of {wanted}", smaller_is_better=False)  # fmt: skip
 
 
 def summarize(lines: list[dict[str, str]]) -> None:

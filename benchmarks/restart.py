@@ -110,14 +110,16 @@ def copy_state(state: Path, copy: Path) -> Path:
     return copy
 
 
-def seconds_to_accept(state: Path) -> float:
-    """From the start of the process to the acceptance of a new job."""
+def seconds_to_accept(state: Path, jobs: int) -> float:
+    """From the start of the process to the acceptance of a new job, beside so many that it must know of."""
     started = time.perf_counter()
     with farm_process(state, null_renderer=True) as process:
         with Client(read_address(process, state)) as client:
             client.submit("a red circle")
-        seconds = time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            known = len(list(client.jobs()))
         process.kill()
+    assert known == jobs + 1, f"it knows of {known} jobs and should of {jobs + 1}"
     return seconds
 
 
@@ -133,11 +135,11 @@ def main() -> None:
         write_state(folder / "state", Catalogue().models()[0])
         for number in range(repeats):
             copy = copy_state(folder / "state", folder / f"state-{number}")
-            times.append(seconds_to_accept(copy))
+            times.append(seconds_to_accept(copy, JOBS))
             shutil.rmtree(copy)
             empty = folder / f"empty-{number}"
             empty.mkdir()
-            empty_times.append(seconds_to_accept(empty))
+            empty_times.append(seconds_to_accept(empty, 0))
     tell = partial(report, "restart", repeats=repeats)
     bare = statistics.median(empty_times)
     tell(

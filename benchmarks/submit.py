@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
@@ -118,16 +119,17 @@ def main() -> None:
             live.pause()
         before = memory(process.pid)
         bystander = Bystander(address, process.pid, [ended.name, live.name])
-        threads = [threading.Thread(target=measure) for measure in (bystander.ask, bystander.weigh)]
-        for thread in threads:
-            thread.start()
-        started = time.perf_counter()
         command = [sys.executable, "-m", "farm", "submit", str(batch), "--address", address, "--json"]
-        accepted = json.loads(subprocess.check_output(command))
-        seconds = time.perf_counter() - started
-        bystander.stop.set()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(2) as threads:
+            measuring = [threads.submit(measure) for measure in (bystander.ask, bystander.weigh)]
+            try:
+                started = time.perf_counter()
+                accepted = json.loads(subprocess.check_output(command))
+                seconds = time.perf_counter() - started
+            finally:
+                bystander.stop.set()
+            for measured in measuring:
+                measured.result()  # a call that failed counts for more than those that were quick
         process.kill()
     assert accepted["image_count"] == count
     tell = partial(report, "submit")

@@ -101,6 +101,7 @@ def run(folder: Path, fault: Fault, images: int) -> float:
             assert job.wait() is JobState.SUCCEEDED
             seconds = time.time() - began
             assert sum(len(page) for page in job.list_images()) == images
+            assert fault is not Fault.KILL or fleet.workers[VICTIM.name].poll() is not None, "the victim lives"
             shares = Counter(image.worker for page in job.list_images() for image in page)
         print(json.dumps({"images": dict(sorted(shares.items()))}), file=sys.stderr)
         return seconds

@@ -22,6 +22,7 @@ from benchmarks.page.viewers import viewers
 from benchmarks.report import report
 from farm.cli.demo import farm_process
 from farm.client import Client
+from farm.domain import JobState
 from tests.web.browsers import chromium, new_page
 
 PAINT_GOAL, UPDATE_GOAL, MEMORY_GOAL, CPU_GOAL = 1.0, 100.0, 100.0, 1.1
@@ -76,7 +77,8 @@ def update_cost(page: Page) -> float:
     spent, shown = main_thread(session), updates(page)
     page.wait_for_timeout(WATCHED_SECONDS * 1000)
     spent, shown = main_thread(session) - spent, updates(page) - shown
-    return 1000 * spent / max(1, shown)
+    assert shown, "the page has shown no update"
+    return 1000 * spent / shown
 
 
 def measure_browser(repeats: int, folder: Path) -> None:
@@ -116,7 +118,8 @@ def cpu_seconds(process: psutil.Process) -> float:
 def cpu_per_image(process: psutil.Process, client: Client) -> float:
     """CPU-seconds of the farm for each image of a batch that it renders with the bundled model."""
     spent = cpu_seconds(process)
-    client.submit([f"a red circle, {number}" for number in range(BATCH)], steps=20).wait()
+    job = client.submit([f"a red circle, {number}" for number in range(BATCH)], steps=20)
+    assert job.wait() is JobState.SUCCEEDED
     return (cpu_seconds(process) - spent) / BATCH
 
 
