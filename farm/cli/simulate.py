@@ -123,7 +123,7 @@ def _part(part: float | None) -> str:
 
 def _print_usages(column: str, usages: Iterable[tuple[str, Usage]]) -> None:
     print_table(
-        (column, "MACS", "IMAGES", "RENDERING", "LOADING", "LOST"),
+        (column, "MACS", "IMAGES", "UTILISATION", "LOADING", "LOST"),
         (
             (
                 name,

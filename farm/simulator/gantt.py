@@ -24,13 +24,19 @@ COLOURS = (
     *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377"),
     *("#ee8866", "#332288", "#44aa99", "#999933", "#882255", "#ffaabb"),
 )
-"""Paul Tol's, which people with any sight tell apart; none is grey, as time without an image is."""
+"""From Paul Tol's schemes, which are made for all eyes; none is grey, as time without an image is."""
 
-IDLE, AWAY, SLOW = "idle", "not there", "slowed down"
-USES = {"load": "loading", "lost": "rendered for nothing"}
-GREYS = {IDLE: "#e9e9e9", USES["load"]: "#8c8c8c", USES["lost"]: "#111111", AWAY: "#ffffff"}
-SLOW_COLOUR = "#dd0000"
+Look = tuple[str, str]
+"""A colour, and what it stands for."""
+
+IDLE: Look = ("#e9e9e9", "idle")
+LOADING: Look = ("#8c8c8c", "loading")
+LOST: Look = ("#111111", "rendered for nothing")
+AWAY: Look = ("#ffffff", "not there")
+SLOW: Look = ("#dd0000", "slowed down")
 """Of a line below what a Mac does meanwhile."""
+
+USES: Mapping[str, Look] = {"load": LOADING, "lost": LOST}
 
 MAX_NAME = 40
 """Letters of a name in the legend."""
@@ -45,22 +51,13 @@ _KEYS: Mapping[str, Callable[[JobOpened], str]] = {
 
 @dataclass(slots=True)
 class Bar:
-    """What a Mac did for a while: seconds by what it was, images, and whose they are."""
+    """What a Mac did for a while: seconds by how that looks, images, and whose they are."""
 
     start: float
     stop: float
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[Look, float] = field(default_factory=dict)
     images: int = 0
     jobs: set[str] = field(default_factory=set)
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What colours stand for: `kind` in a word, the name for each job, the colour for each name."""
-
-    kind: str
-    names: Mapping[str, str]
-    colours: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +69,24 @@ class Row:
     height: float
     name: str
 
-    def box(self, start: float, stop: float, colour: str, title: str, height: float | None = None) -> Iterator[str]:
+    def box(self, start: float, stop: float, look: Look, more: str = "", height: float | None = None) -> Iterator[str]:
         """What of a time is within the run; at its foot, if it has a height of its own."""
         stop = min(stop, self.axis.stop)
         if start < stop:
             x, tall = self.axis.x(start), height or self.height - 2
-            what = f"{self.name}, {clock(start)} to {clock(stop)}: {title}"
-            yield box(x, self.y + self.height - 1 - tall, self.axis.x(stop) - x, tall, colour, what)
+            title = f"{self.name}, {clock(start)} to {clock(stop)}: {look[1]}{more}"
+            yield box(x, self.y + self.height - 1 - tall, self.axis.x(stop) - x, tall, look[0], title)
 
 
 def gantt(simulation: Simulation, axis: TimeAxis, top: float) -> tuple[list[str], float]:
     """The rows from `top` on, with a legend and an axis; and where they end."""
     macs = _some_of_each(simulation.macs)
-    key = _key(simulation.arrivals)
+    kind, looks = _looks(simulation.arrivals)
     part = f"; {len(macs):,} of {len(simulation.macs):,} Macs" if len(macs) < len(simulation.macs) else ""
-    drawn = [text(axis.left, top, f"Who rendered what when; colours are {key.kind}{part}", size=14)]
+    drawn = [text(axis.left, top, f"Who rendered what when; colours are {kind}{part}", size=14)]
     top += 12
-    for colours in (key.colours, {**GREYS, SLOW: SLOW_COLOUR}):
-        entries, top = legend(colours, axis.left, top, axis.right)
+    for entry in (dict.fromkeys(looks.values()), (IDLE, LOADING, LOST, AWAY, SLOW)):
+        entries, top = legend(entry, axis.left, top, axis.right)
         drawn += entries
     height = min(MAX_ROW, max(MIN_ROW, HEIGHT // len(macs)))
     end = top + height * len(macs)
@@ -100,11 +97,11 @@ def gantt(simulation: Simulation, axis: TimeAxis, top: float) -> tuple[list[str]
         row = Row(axis, top + position * height, height, f"{mac.facts.chip.removeprefix('Apple ')} #{mac.number}")
         drawn.append(text(axis.left - 8, row.y + height / 2 + 4, row.name, anchor="end"))
         for start, stop in there[mac.number]:
-            drawn += row.box(start, stop, GREYS[IDLE], IDLE)
-        for bar in _bars(spans.get(mac.number, ()), key.names, axis.seconds(GRAIN)):
-            drawn += row.box(bar.start, bar.stop, *_look(bar, key))
+            drawn += row.box(start, stop, IDLE)
+        for bar in _bars(spans.get(mac.number, ()), looks, axis.seconds(GRAIN)):
+            drawn += row.box(bar.start, bar.stop, max(bar.seconds, key=bar.seconds.__getitem__), _whose(bar))
         for start, stop in slow[mac.number]:
-            drawn += row.box(start, stop, SLOW_COLOUR, SLOW, height=2)
+            drawn += row.box(start, stop, SLOW, height=2)
     return drawn, end + 30
 
 
@@ -117,13 +114,13 @@ def _some_of_each(macs: Sequence[Mac]) -> list[Mac]:
     return sorted((mac for alike in sorts.values() for mac in alike[::every]), key=attrgetter("number"))
 
 
-def _key(jobs: Sequence[JobOpened]) -> Key:
-    """Colours for jobs or, where these are more than colours, for what tells most of them apart."""
+def _looks(jobs: Sequence[JobOpened]) -> tuple[str, Mapping[str, Look]]:
+    """What colours stand for, and how each job looks: itself or, of many jobs, what tells most of them apart."""
     kinds = {kind: {opened.job_id: name_of(opened)[:MAX_NAME] for opened in jobs} for kind, name_of in _KEYS.items()}
     few = {kind: names for kind, names in kinds.items() if len(set(names.values())) <= len(COLOURS)}
-    kind = max(few, key=lambda kind: len(set(few[kind].values())))
-    colours = dict(zip(dict.fromkeys(few[kind].values()), COLOURS, strict=False))
-    return Key(kind, few[kind], colours)
+    kind, names = max(few.items(), key=lambda item: len(set(item[1].values())))
+    colours = dict(zip(dict.fromkeys(names.values()), COLOURS, strict=False))
+    return kind, {job_id: (colours[name], name) for job_id, name in names.items()}
 
 
 def _by_mac(spans: Iterable[Span]) -> dict[int, list[Span]]:
@@ -133,26 +130,23 @@ def _by_mac(spans: Iterable[Span]) -> dict[int, list[Span]]:
     return found
 
 
-def _bars(spans: Iterable[Span], names: Mapping[str, str], grain: float) -> Iterator[Bar]:
-    """A bar for whatever was of one name without a pause; what takes less than `grain` seconds goes with the next."""
-    bar, last = None, ""
+def _bars(spans: Iterable[Span], looks: Mapping[str, Look], grain: float) -> Iterator[Bar]:
+    """A bar for whatever looks alike, without a pause; what takes less than `grain` seconds goes with the next."""
+    bar, last = None, None
     for span in spans:
-        name = USES.get(span.use) or names[span.job_id]
-        if bar is None or span.start - bar.stop > grain or (name != last and bar.stop - bar.start > grain):
+        look = USES.get(span.use) or looks[span.job_id]
+        if bar is None or span.start - bar.stop > grain or (look != last and bar.stop - bar.start > grain):
             if bar is not None:
                 yield bar
             bar = Bar(span.start, span.stop)
-        bar.stop, last = span.stop, name
-        bar.seconds[name] = bar.seconds.get(name, 0.0) + span.stop - span.start
+        bar.stop, last = span.stop, look
+        bar.seconds[look] = bar.seconds.get(look, 0.0) + span.stop - span.start
         bar.images += span.use == "image"
         bar.jobs.add(span.job_id)
     if bar is not None:
         yield bar
 
 
-def _look(bar: Bar, key: Key) -> tuple[str, str]:
-    """Its colour, by what took most of its time, and its title."""
-    name = max(bar.seconds, key=lambda name: bar.seconds[name])
-    colour = GREYS[name] if name in USES.values() else key.colours[name]
-    jobs = ", ".join(sorted(bar.jobs)[:3]) + (f" and {len(bar.jobs) - 3} more" if len(bar.jobs) > 3 else "")
-    return colour, f"{name}; {bar.images} images, {jobs}"
+def _whose(bar: Bar) -> str:
+    more = f" and {len(bar.jobs) - 3} more" if len(bar.jobs) > 3 else ""
+    return f"; {bar.images} images, {', '.join(sorted(bar.jobs)[:3])}{more}"

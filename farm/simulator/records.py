@@ -99,7 +99,7 @@ class Records:
         if self.keep_spans:
             self.spans.append(Span(mac.number, start, stop, job.job_id))
 
-    def lost(self, mac: Mac, task: str | None, start: float, stop: float, job_id: str) -> None:
+    def unproductive(self, mac: Mac, task: str | None, start: float, stop: float, job_id: str) -> None:
         """Takes in time in which a Mac made nothing that counts: it was loading, or its image came to nothing."""
         if task in ("load", "image"):
             self.overhead.append(Span(mac.number, start, stop, job_id, "load" if task == "load" else "lost"))

@@ -184,7 +184,7 @@ class Simulation:
     def _advance(self, mac: Mac) -> None:
         """Ends what a Mac was doing."""
         if mac.task == "load":
-            self.records.lost(mac, mac.task, mac.since, self.now, mac.held[0].key.job_id)
+            self.records.unproductive(mac, mac.task, mac.since, self.now, mac.held[0].key.job_id)
             self._happen(ev.ModelsResident(mac.worker_id, mac.finish_load()))
             self._tell_memory(mac, mac.held[0])
         elif mac.task == "image":
@@ -205,10 +205,10 @@ class Simulation:
         held, began = mac.held[0], mac.since
         index = mac.finish_image()
         if mac.is_garbage:
-            self.records.lost(mac, "image", began, self.now, held.key.job_id)
+            self.records.unproductive(mac, "image", began, self.now, held.key.job_id)
             self._report(mac, ImageFailureReport(held.key, index, RESULT_DEFECTIVE, "it is garbage"))
         elif self.faults.image_failure and self._chance.random() < self.faults.image_failure:
-            self.records.lost(mac, "image", began, self.now, held.key.job_id)
+            self.records.unproductive(mac, "image", began, self.now, held.key.job_id)
             self._report(mac, ImageFailureReport(held.key, index, "BAD_IMAGE", "made to fail"))
         else:
             self._commit(mac, held, index, began)
@@ -232,7 +232,7 @@ class Simulation:
             self._happen(committed)
         except StaleAttemptError:
             self.records.wasted += 1
-            self.records.lost(mac, "image", began, self.now, held.key.job_id)
+            self.records.unproductive(mac, "image", began, self.now, held.key.job_id)
             return
         self.records.committed(mac, self.state.jobs[held.key.job_id], began, self.now)
 
@@ -260,7 +260,7 @@ class Simulation:
         apply(self.state, event)
         task, since = mac.task, mac.since
         if mac.cancel(self.now, key):
-            self.records.lost(mac, task, since, self.now, event.job_id)
+            self.records.unproductive(mac, task, since, self.now, event.job_id)
             self._at(mac.due, mac, mac.epoch)
 
     # What happens to the farm
@@ -295,7 +295,7 @@ class Simulation:
 
     def _vanish(self, mac: Mac) -> None:
         if mac.held:
-            self.records.lost(mac, mac.task, mac.since, self.now, mac.held[0].key.job_id)
+            self.records.unproductive(mac, mac.task, mac.since, self.now, mac.held[0].key.job_id)
         mac.vanish()
 
     def _crash(self, mac: Mac) -> None:

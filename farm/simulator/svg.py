@@ -1,7 +1,7 @@
 """The few shapes that drawings are made of, as SVG, and where round figures are on an axis."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from html import escape
@@ -83,10 +83,10 @@ def box(x: float, y: float, width: float, height: float, colour: str, title: str
     )
 
 
-def legend(colours: Mapping[str, str], left: float, top: float, right: float) -> tuple[list[str], float]:
-    """Names and their colours, in as many lines as they take; with where the last of them ends."""
+def legend(entries: Iterable[tuple[str, str]], left: float, top: float, right: float) -> tuple[list[str], float]:
+    """Colours with their names, in as many lines as they take; and where the last of them ends."""
     drawn, x, y = [], left, top
-    for name, colour in colours.items():
+    for colour, name in entries:
         width = 30 + LETTER * sum(2 if east_asian_width(letter) in "WF" else 1 for letter in name)
         if x > left and x + width > right:
             x, y = left, y + LEGEND_LINE

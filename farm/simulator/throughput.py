@@ -19,12 +19,11 @@ COLOURS = {ChipClass.ANE: "#44aa99", ChipClass.GPU: "#ee8866", ChipClass.CPU: "#
 
 def throughput(simulation: Simulation, axis: TimeAxis, top: float) -> tuple[list[str], float]:
     """Columns from `top` on, stacked by class, with a legend and axes; and where they end."""
-    edges = _edges(simulation)
+    edges = _edges(axis.stop, simulation.records.image_count)
     present = {mac.facts.chip_class for mac in simulation.macs}
     rates = {one: _rates(simulation, one, edges) for one in COLOURS if one in present}
     peak = max(map(sum, zip(*rates.values(), strict=True))) or 1.0
-    names = {one.value: COLOURS[one] for one in rates}
-    entries, begin = legend(names, axis.left, top + 12, axis.right)
+    entries, begin = legend(((COLOURS[one], one.value) for one in rates), axis.left, top + 12, axis.right)
     begin += 4
     end = begin + HEIGHT
     drawn = [text(axis.left, top, "Images an hour by class of chip", size=14), *entries, *axis.draw(begin, end)]
@@ -43,13 +42,12 @@ def throughput(simulation: Simulation, axis: TimeAxis, top: float) -> tuple[list
     return drawn, end + 30
 
 
-def _edges(simulation: Simulation) -> list[float]:
+def _edges(end: float, images: int) -> list[float]:
     """Where columns begin and end: whole bins, but for the end of the last one, which is the end of the run."""
-    records = simulation.records
-    bins = max(1.0, records.last_commit / BIN_SECONDS)
-    columns = min(MAX_COLUMNS, max(1, records.image_count // COLUMN_IMAGES), math.ceil(bins))
+    bins = end / BIN_SECONDS
+    columns = min(MAX_COLUMNS, max(1, images // COLUMN_IMAGES), math.ceil(bins))
     width = math.ceil(bins / columns)
-    return [number * width * BIN_SECONDS for number in range(max(1, round(bins / width)))] + [bins * BIN_SECONDS]
+    return [number * width * BIN_SECONDS for number in range(max(1, round(bins / width)))] + [end]
 
 
 def _rates(simulation: Simulation, chip_class: ChipClass, edges: list[float]) -> list[float]:

@@ -30,7 +30,7 @@ def test_simulate_prints_figures_and_draws(tmp_path: Path) -> None:
         "CLASS",
         "ANE",
         "GPU",
-        "RENDERING",
+        "UTILISATION",
         "LOADING",
         "CHIP",
         "WAIT (MEDIAN)",

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from farm.simulator.drawing import RIGHT, draw
-from farm.simulator.gantt import COLOURS, GREYS, SLOW_COLOUR
+from farm.simulator.gantt import AWAY, COLOURS, IDLE, LOADING, LOST, SLOW
 from farm.simulator.scenario import NO_FAULTS, Fault, Faults, Fleet, Jobs, Macs, Workload, parse
 from farm.simulator.simulation import Simulation
 from farm.simulator.svg import LEGEND_LINE, LETTER, TimeAxis, legend, round_step
@@ -90,13 +90,11 @@ def test_colours_are_what_tells_most_apart_with_as_many_as_there_are(jobs: tuple
 def test_loading_absence_idling_and_lost_images_are_seen_in_greys() -> None:
     faults = Faults((Fault("away", macs=(2,), at=100.0, seconds=100.0), Fault("garbage", macs=(0,), seconds=60.0)))
     drawing = drawn(Workload((Jobs("sd-1.5", 150), Jobs("sd-1.5", 9, at=600.0))), faults=faults)
-    for name, colour in GREYS.items():
-        assert name in drawing.texts
-        if name != "not there":
-            assert any(box.colour == colour and name in box.title for box in drawing.boxes)
-    gone = [box for box in drawing.of("M1 Max #2") if box.colour == GREYS["idle"]]
-    assert [box.title.partition(":")[0] for box in gone][:1] == ["M1 Max #2, 0"]
-    (before, after) = sorted(gone, key=lambda box: box.x)
+    for colour, name in (IDLE, LOADING, LOST):
+        assert any(box.colour == colour and name in box.title for box in drawing.boxes)
+    assert {name for _, name in (IDLE, LOADING, LOST, AWAY, SLOW)} < set(drawing.texts)
+    there = [box for box in drawing.of("M1 Max #2") if box.colour == IDLE[0]]
+    before, after = sorted(there, key=lambda box: box.x)
     assert before.x + before.width < after.x
     inside = [box for box in drawing.of("M1 Max #2") if before.x + before.width < box.x + box.width / 2 < after.x]
     assert inside == []
@@ -104,14 +102,14 @@ def test_loading_absence_idling_and_lost_images_are_seen_in_greys() -> None:
 
 def test_when_a_mac_is_slowed_down_is_seen_below_what_it_does() -> None:
     hot = Faults((Fault("slow", macs=(1,), at=50.0, seconds=50.0, factor=3.0),))
-    lines = [box for box in drawn(Workload((Jobs("sd-1.5", 150),)), faults=hot).boxes if box.colour == SLOW_COLOUR]
+    lines = [box for box in drawn(Workload((Jobs("sd-1.5", 150),)), faults=hot).boxes if box.colour == SLOW[0]]
     assert [(box.height, box.title) for box in lines] == [(2.0, "M2 Pro #1, 0:00:50 to 0:01:40: slowed down")]
 
 
 def test_a_long_run_is_drawn_with_few_bars_that_do_not_overlap() -> None:
     drawing = drawn(Workload((Jobs("sd-1.5", 3000), Jobs("sd-1.5", 3000, submitter="other"))), Fleet(DESK.mac * 2))
     assert len(drawing.boxes) < 6 * 1050
-    bars = sorted((box for box in drawing.of("M1 #0") if box.colour != GREYS["idle"]), key=lambda box: box.x)
+    bars = sorted((box for box in drawing.of("M1 #0") if box.colour != IDLE[0]), key=lambda box: box.x)
     assert all(left.x + left.width <= right.x + 0.31 for left, right in itertools.pairwise(bars))
 
 
@@ -136,6 +134,20 @@ def test_columns_are_stacked_by_class_and_stand_for_every_image() -> None:
     assert sum(r * h for r, h in zip(rate, hours, strict=True)) == pytest.approx(300, rel=0.02)
     stacks = [sum(box.height for box in columns if box.x == x) for x in {box.x for box in columns}]
     assert max(stacks) == pytest.approx(HEIGHT, abs=0.1)
+
+
+@pytest.mark.parametrize("images", [1, 2, 30])
+def test_a_short_run_is_drawn_within_the_picture(images: int) -> None:
+    fleet = Fleet((Macs("Apple M1 Max", 32), Macs("Apple M3 Ultra", 60)))
+    drawing = drawn(Workload((Jobs("sd-1.5", images, steps=1),)), fleet)
+    assert len(drawing.boxes) > 3
+    assert all(box.x >= 0 and box.x + box.width <= RIGHT + 0.5 for box in drawing.boxes)
+
+
+def test_a_submitter_who_is_called_like_a_grey_has_a_colour() -> None:
+    drawing = drawn(Workload((Jobs("sd-1.5", 5, count=13), Jobs("sd-1.5", 50, submitter="loading", at=300.0))))
+    bars = [box for box in drawing.boxes if ": loading;" in box.title and "; 0 images" not in box.title]
+    assert {box.colour for box in bars} == {COLOURS[1]}
 
 
 def test_a_run_in_which_nothing_was_rendered_is_drawn_too() -> None:
@@ -175,6 +187,6 @@ def test_figures_on_the_other_axis_are_round(stop: float, step: float) -> None:
 
 def test_a_legend_has_as_many_lines_as_it_takes() -> None:
     names = [str(number) for number in range(100)]
-    entries, bottom = legend(dict.fromkeys(names, "red"), 0, 0, 500)
+    entries, bottom = legend([("red", name) for name in names], 0, 0, 500)
     lines = {ET.fromstring(entry).attrib["y"] for entry in entries if entry.startswith("<rect")}
     assert (len(entries), len(lines) > 5, bottom) == (200, True, len(lines) * LEGEND_LINE)
