@@ -67,11 +67,11 @@ def simulate(
         keep_spans=plot is not None,
     )
     if plot is not None:
-        _write(plot, "", "a")  # what keeps it from being drawn is said now rather than when all is done
+        _require_writable(plot)  # now, rather than when all is done
     _run(simulation)
     report = summarize(simulation)
     if plot is not None:
-        _write(plot, draw(simulation), "w")
+        _write(plot, draw(simulation))
     if as_json:
         click.echo(json.dumps(asdict(report)))
         return
@@ -100,7 +100,15 @@ def _read(path: Path) -> str:
         raise ScenarioError(f"{path} cannot be read ({error}). See examples/fleets/ for samples.") from None
 
 
-def _write(path: Path, text: str, mode: Literal["a", "w"]) -> None:
+def _require_writable(path: Path) -> None:
+    """Opens what is to be written, and leaves it as it was."""
+    is_new = not path.exists()
+    _write(path, "", "a")
+    if is_new:
+        path.unlink()
+
+
+def _write(path: Path, text: str, mode: Literal["a", "w"] = "w") -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open(mode, encoding="utf-8") as file:
@@ -122,6 +130,7 @@ def _part(part: float | None) -> str:
 
 
 def _print_usages(column: str, usages: Iterable[tuple[str, Usage]]) -> None:
+    console().print()
     print_table(
         (column, "MACS", "IMAGES", "UTILISATION", "LOADING", "LOST"),
         (
@@ -158,6 +167,7 @@ def _print(report: Report) -> None:
     )
     _print_usages("CLASS", ((usage.chip_class, usage) for usage in report.classes))
     _print_usages("CHIP", ((usage.chip or "", usage) for usage in report.chips))
+    console().print()
     print_table(
         ("SUBMITTER", "JOBS", "IMAGES", "WAIT (MEDIAN)", "TURNAROUND (MEDIAN)"),
         (
