@@ -6,6 +6,7 @@ Words are explained in `docs/architecture.md`.
 
 from farm.domain.chips import (
     ANE_UP_TO_CORES,
+    FAVOURED,
     GPU_FROM_CORES,
     PROPER_VARIANTS,
     AttentionVariant,
@@ -51,6 +52,7 @@ from farm.domain.workers import (
 __all__ = [
     "ANE_UP_TO_CORES",
     "DEFAULT_STRENGTH",
+    "FAVOURED",
     "FINAL_STATES",
     "GPU_FROM_CORES",
     "INIT_IMAGE_SIGNATURES",

@@ -37,6 +37,13 @@ class ComputeUnit(enum.Enum):
     ALL = "ALL"
 
 
+FAVOURED: Mapping[ChipClass, ComputeUnit] = {
+    ChipClass.ANE: ComputeUnit.CPU_AND_NE,
+    ChipClass.GPU: ComputeUnit.CPU_AND_GPU,
+}
+"""The compute unit of each class, before anything is measured. A machine without an accelerator has none."""
+
+
 class AttentionVariant(enum.Enum):
     """How a model's attention is written, with the names of Apple's converter."""
 

@@ -6,12 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from farm.domain import PROPER_VARIANTS, ChipClass, ComputeUnit, ModelOffer, Pin, WorkerFacts
+from farm.domain import FAVOURED, PROPER_VARIANTS, ComputeUnit, ModelOffer, Pin, WorkerFacts
 from farm.scheduler.cost import Rates
 from farm.scheduler.plan import Way
-
-FAVOURED = {ChipClass.ANE: ComputeUnit.CPU_AND_NE, ChipClass.GPU: ComputeUnit.CPU_AND_GPU}
-"""The compute unit of each class, before anything is measured. A machine without an accelerator has none."""
 
 DOUBT = 1.5
 """A compute unit that was not measured must be thought so many times quicker than one that was, to be tried instead."""

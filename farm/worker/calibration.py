@@ -11,7 +11,16 @@ from statistics import median, quantiles
 from typing import Protocol
 
 from farm.diffusion.pipeline import Rendered
-from farm.domain import PROPER_VARIANTS, ComputeUnit, Measurement, Model, ModelVariant, RenderSpec, WorkerFacts
+from farm.domain import (
+    FAVOURED,
+    PROPER_VARIANTS,
+    ComputeUnit,
+    Measurement,
+    Model,
+    ModelVariant,
+    RenderSpec,
+    WorkerFacts,
+)
 from farm.worker.memory import Gauge
 from farm.worker.messages import Calibrate, Trial
 from farm.worker.probe import Machine
@@ -42,9 +51,11 @@ def units_to_try(machine: Machine, units: Iterable[ComputeUnit]) -> tuple[Comput
 def trials(machine: Machine, models: Iterable[Model], units: Iterable[ComputeUnit]) -> Iterator[Trial]:
     """What there is to measure: each size of each model on each unit, in the variant that suits the unit.
 
-    A variant whose packages alone are larger than the machine's memory is left out.
+    The unit that the chip favours comes first: if work comes in between, one that is known to be the slower one would
+    seem better than one of which nothing is known. A variant whose packages alone are larger than the machine's memory
+    is left out.
     """
-    tried = units_to_try(machine, units)
+    tried = sorted(units_to_try(machine, units), key=lambda unit: unit is not FAVOURED.get(machine.chip_class))
     for model in models:
         roomy = [one for one in model.variants if one.size_bytes <= (machine.memory_bytes or one.size_bytes)]
         for size in sorted({(variant.width, variant.height) for variant in roomy}):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from farm.domain import AttentionVariant, ChipClass, ComputeUnit, ModelOffer, WorkerFacts
+from farm.domain import FAVOURED, AttentionVariant, ChipClass, ComputeUnit, Measurement, ModelOffer, WorkerFacts
 from farm.scheduler.chips import prior_seconds
 from farm.scheduler.cost import Rates
 from farm.scheduler.fitting import fit
@@ -93,6 +93,19 @@ def test_the_prior_chooses_what_was_published_as_faster_or_says_that_it_must_be_
     assert chosen(machine)[0] is pair.faster
     seconds = {GPU: prior_seconds(machine, GPU, ORIGINAL), ANE: prior_seconds(machine, ANE, SPLIT)}
     assert min(seconds, key=lambda unit: seconds[unit]) is pair.faster
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair.chip} {pair.gpu_cores} {pair.model} {pair.on_gpu:.2f}")
+def test_trials_of_the_favoured_unit_first_lead_to_the_faster_one_and_not_astray_in_between(pair: Pair) -> None:
+    machine, rates = facts(pair.chip, pair.gpu_cores), Rates()
+    trials = {ANE: Measurement(SPLIT.digest, ANE, pair.on_ane), GPU: Measurement(ORIGINAL.digest, GPU, pair.on_gpu)}
+    favoured = FAVOURED[machine.chip_class]
+    for unit in sorted(trials, key=lambda unit: unit is not favoured):
+        machine = machine.with_measurement(trials[unit])
+        rates.calibrate("w", machine)
+        way = fit(rates, kind_of(job_spec()), machine)
+        assert isinstance(way, Way)
+        assert way.compute_unit is (favoured if len(machine.measurements) == 1 else pair.faster)
 
 
 def test_pairs_stand_on_both_sides_of_the_band_and_in_it() -> None:

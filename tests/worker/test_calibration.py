@@ -68,6 +68,11 @@ def test_each_unit_is_tried_with_the_variant_that_suits_it() -> None:
     assert planned(mac(8), model(SPLIT)) == {("sha256:split", ANE), ("sha256:split", GPU)}
 
 
+@pytest.mark.parametrize(("gpu_cores", "order"), [(8, [ANE, GPU]), (19, [ANE, GPU]), (30, [GPU, ANE])])
+def test_the_unit_that_the_chip_favours_is_tried_first(gpu_cores: int, order: list[ComputeUnit]) -> None:
+    assert [trial.compute_unit for trial in trials(mac(gpu_cores), [BOTH], UNITS)] == order
+
+
 def test_each_size_of_a_model_is_tried_and_what_cannot_fit_is_not() -> None:
     large = replace(variant("sha256:large"), width=16, height=16)
     vast = replace(variant("sha256:vast"), width=32, height=32, size_bytes=1 << 50)
