@@ -2,6 +2,7 @@
 
 import queue
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from farm.cli.output import console
@@ -19,7 +20,7 @@ _FOREVER = 1e9
 
 
 def calibrate(machine: Machine, models: list[Model], runtime: Runtime, path: Path) -> tuple[Measurement, ...]:
-    """Measures each model anew on each unit that there is to choose from, and keeps what came of it.
+    """Measures each model anew on each unit that there is to choose from, and keeps what comes of each, as it comes.
 
     Args:
         machine: This machine.
@@ -39,15 +40,16 @@ def calibrate(machine: Machine, models: list[Model], runtime: Runtime, path: Pat
         if not wanted:
             raise PipelineError("No model here fits this machine; `farm models --local` lists those on its disk.")
         host.calibrate(Calibrate(wanted, first_seconds=_FOREVER, idle_seconds=0.0))
-        found = tuple(_follow(told, wanted, models))
+        file = MeasurementFile(path, circumstances(machine, runtime.name), models)
+        facts = replace(host.facts, measurements=file.known())
+        found = []
+        for measured in _follow(told, wanted, models):
+            found.append(measured)
+            facts = facts.with_measurement(measured)
+            file.keep(facts.measurements)
     finally:
         host.stop()
-    file = MeasurementFile(path, circumstances(machine, runtime.name), models)
-    facts = host.facts
-    for measured in (*file.known(), *found):
-        facts = facts.with_measurement(measured)
-    file.keep(facts.measurements)
-    return found
+    return tuple(found)
 
 
 def _follow(told: "queue.SimpleQueue[Report]", wanted: tuple[Trial, ...], models: list[Model]) -> Iterator[Measurement]:

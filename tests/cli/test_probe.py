@@ -1,9 +1,13 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from farm.cli import calibrate
 from farm.cli import probe as command
+from farm.domain import Measurement
 from farm.worker.device_lock import DeviceLock
 from farm.worker.probe import Condition
 from farm.worker.probe.machine import read_mac
@@ -54,6 +58,18 @@ def test_a_model_is_measured_and_kept(run: Run, folder: Path) -> None:
     assert measured["seconds_per_step"] > 0
     kept = json.loads((folder / "measurements.json").read_text())
     assert kept[0]["measurement"]["seconds_per_step"] == measured["seconds_per_step"]
+
+
+def test_what_was_measured_before_an_interrupt_is_kept(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    follow = calibrate._follow
+
+    def interrupted(*arguments: Any) -> Iterator[Measurement]:
+        yield next(follow(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(calibrate, "_follow", interrupted)
+    assert run("probe", "--calibrate", "shapes", "--folder", folder)[0] == 130
+    assert len(json.loads((folder / "measurements.json").read_text())) == 1
 
 
 def test_a_device_in_use_is_not_measured(run: Run, folder: Path) -> None:
