@@ -30,6 +30,7 @@ from farm.domain import (
     ImageSpec,
     Provenance,
     RenderSpec,
+    Resident,
     resolve,
 )
 from farm.metrics import BOTH, WORKER, Meters, measure_process
@@ -81,7 +82,7 @@ class StandIn(NullRenderer):
         key, tell = assignment.key, self._tell_all
         tell(StageReport(key, Stage.COMPILE))
         tell(StageReport(key, Stage.LOAD))
-        tell(ResidencyReport((assignment.model,)))
+        tell(ResidencyReport((Resident(assignment.model, assignment.model_digest, assignment.compute_unit),)))
         how = Provenance(
             assignment.model,
             assignment.model_digest,

@@ -7,7 +7,7 @@ attempt's number.
 import enum
 from dataclasses import dataclass
 
-from farm.domain import AttemptKey, AttemptState, ComputeUnit, Measurement, Provenance, WorkerFacts
+from farm.domain import AttemptKey, AttemptState, ComputeUnit, Measurement, Provenance, Resident, WorkerFacts
 
 
 class Stage(enum.Enum):
@@ -56,6 +56,7 @@ class ImageReport:
         png: The file's bytes, provenance included.
         provenance: How it came to be.
         render_seconds: From the start of the image to its decoded pixels.
+        denoise_seconds: The part of that which its steps took; 0 where that is not told.
         notes: What the submitter should know.
         evaluations: How often the UNet was evaluated for it; 0 where that is not told.
     """
@@ -67,6 +68,7 @@ class ImageReport:
     render_seconds: float
     notes: tuple[str, ...] = ()
     evaluations: int = 0
+    denoise_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,9 @@ class AttemptReport:
 
 @dataclass(frozen=True, slots=True)
 class ResidencyReport:
-    """These models' components are loaded now."""
+    """These variants are loaded now."""
 
-    models: tuple[str, ...]
+    residents: tuple[Resident, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class TrialReport:
 
 @dataclass(frozen=True, slots=True)
 class MeasurementReport:
-    """Something was found out about a variant: by a trial, or of its memory by rendering with it."""
+    """Something was found out about a variant: by a trial, or of its load and memory by rendering with it."""
 
     measurement: Measurement
 

@@ -330,7 +330,9 @@ def _encode_measurement(measured: domain.Measurement) -> worker_pb2.Measurement:
         message.step_duration.CopyFrom(_duration(measured.seconds_per_step))
         message.step_spread.CopyFrom(_duration(measured.spread_seconds))
         message.fixed_duration.CopyFrom(_duration(measured.fixed_seconds))
+    if measured.load_seconds > 0:
         message.load_duration.CopyFrom(_duration(measured.load_seconds))
+    if measured.first_load_seconds > 0:
         message.compile_duration.CopyFrom(_duration(measured.compile_seconds))
     return message
 

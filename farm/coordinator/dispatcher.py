@@ -280,6 +280,7 @@ def _committed(
         size_bytes=stored.size_bytes,
         provenance=image.provenance,
         render_seconds=image.render_seconds,
+        denoise_seconds=image.denoise_seconds,
         notes=image.notes,
         evaluations=image.evaluations,
     )

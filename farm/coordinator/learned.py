@@ -5,7 +5,6 @@ It is not promised as jobs are: a crash may cost the last half minute of it, and
 
 import asyncio
 import logging
-from collections import deque
 from dataclasses import dataclass
 
 import msgspec
@@ -13,7 +12,6 @@ import msgspec
 from farm.coordinator.loop import Loop
 from farm.coordinator.storage import Storage
 from farm.scheduler.cost import Rates
-from farm.scheduler.forecast import WINDOW, Forecasts
 from farm.scheduler.state import FarmState
 
 log = logging.getLogger(__name__)
@@ -29,12 +27,12 @@ class Learned:
     """What a farm has learned: speeds, and how its forecasts fared (`Forecasts.ratios`)."""
 
     rates: Rates
-    ratios: tuple[float, ...]
+    errors: tuple[tuple[float, ...], ...] = ()
 
 
 def encode(state: FarmState) -> bytes:
     """What a state has learned, as bytes."""
-    return msgspec.msgpack.encode(Learned(state.rates, tuple(state.forecasts.ratios)))
+    return msgspec.msgpack.encode(Learned(state.rates, tuple(map(tuple, state.forecasts.ratios))))
 
 
 def decode(body: bytes | None) -> FarmState:
@@ -46,7 +44,11 @@ def decode(body: bytes | None) -> FarmState:
     except msgspec.DecodeError as error:
         log.warning("learned.forgotten reason=%r", str(error))
         return FarmState()
-    return FarmState(rates=known.rates, forecasts=Forecasts(deque(known.ratios, maxlen=WINDOW)))
+    state = FarmState(rates=known.rates)
+    for ratios, kept in zip(state.forecasts.ratios, known.errors, strict=False):
+        ratios.clear()
+        ratios.extend(kept)
+    return state
 
 
 class Keeper:

@@ -133,7 +133,8 @@ class Metering:
     def _job_ended(self, event: ev.JobEnded) -> None:
         self.meters.count(metrics.JOBS_ENDED, event.state.value)
         forecasts = self._state.forecasts
-        for ratio in forecasts.newest(forecasts.count - self._foretold):
+        new = min(forecasts.count - self._foretold, len(forecasts.newest))
+        for ratio in list(forecasts.newest)[len(forecasts.newest) - new :]:
             self.meters.record(metrics.ETA_RATIO, ratio)
         self._foretold = forecasts.count
 

@@ -231,7 +231,7 @@ def worker_view(state: FarmState, worker: Worker) -> WorkerView | None:
         state=worker.state,
         reason=worker.reason,
         facts=worker.facts,
-        resident_models=worker.resident_models,
+        resident_models=tuple(dict.fromkeys(resident.model for resident in worker.residents)),
         current_attempt=(current.job_id, current.number) if current else None,
         images_per_hour=3600 / worker.image_seconds if worker.image_seconds else 0.0,
         relative_speed=state.rates.relative_speed(worker.worker_id),

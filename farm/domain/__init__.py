@@ -45,6 +45,7 @@ from farm.domain.models import (
 )
 from farm.domain.workers import (
     Measurement,
+    Resident,
     WorkerFacts,
     WorkerState,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "Pin",
     "Provenance",
     "RenderSpec",
+    "Resident",
     "WorkerFacts",
     "WorkerState",
     "evaluation_count",

@@ -38,6 +38,16 @@ LOAD_SECONDS: Mapping[ComputeUnit, float] = {
 }
 """Loading a compiled model, before anybody measured it."""
 
+COMPILE_SECONDS: Mapping[ComputeUnit, float] = {
+    ComputeUnit.CPU_ONLY: 0.0,
+    ComputeUnit.CPU_AND_GPU: 10.0,
+    ComputeUnit.CPU_AND_NE: 120.0,
+    ComputeUnit.ALL: 120.0,
+}
+"""By how much a machine's first load of a model takes longer, before anybody measured it: "up to two minutes" for the
+Neural Engine by Apple's README, 104 s for the parts of Stable Diffusion 1 in apple/ml-stable-diffusion#103. Compiling a
+package without specialising it for a device is a matter of 3 s."""
+
 
 def prior_seconds(facts: WorkerFacts, unit: ComputeUnit, offer: ModelOffer) -> float:
     """Seconds that one denoising step is thought to take.

@@ -9,13 +9,17 @@ share of the uncertainty (a Kalman filter that neglects their correlation).
 A machine's pace is allowed to drift: one that slows by heat is priced as it is now. A single image that is far off
 hardly counts; a second one in a row is a change, and is believed at once. A change is the machine's own; but while few
 images of a variant were seen on its chip, the first ones are taken for the exceptions.
+
+What an image takes beside its steps and what loading takes, with and without compilation, is learned from calibrations,
+images and loads alike: the median of the newest few stands, as they are too rare and too uneven for more.
 """
 
 import math
 from dataclasses import dataclass, field
+from statistics import median
 
 from farm.domain import ComputeUnit, Measurement, ModelOffer, WorkerFacts
-from farm.scheduler.chips import LOAD_SECONDS, prior_seconds
+from farm.scheduler.chips import COMPILE_SECONDS, LOAD_SECONDS, prior_seconds
 
 FIXED_STEPS = 1.5
 """What an image takes beside its steps, in steps: 1.1 to 2.2 on the machines of Apple's README (seconds an image less
@@ -44,6 +48,9 @@ PACE_BUCKET = 0.05
 
 SEVERAL = 5
 """Images of a variant on a chip from which their price stands, as that of a calibration does at once."""
+
+NEWEST = 5
+"""Of loads and of images' fixed parts, so many are remembered."""
 
 UNSURE = 0.25
 """Relative deviation from which an estimate is no base for a long task: nothing was measured yet."""
@@ -82,6 +89,10 @@ class Weight:
         self.count += 1
         self.mean += (value - self.mean) / self.count
 
+    def correct(self, change: float) -> None:
+        """Moves with what is believed of one of the chips."""
+        self.mean += change / max(self.count, 1)
+
 
 @dataclass(slots=True)
 class Pace(Belief):
@@ -111,16 +122,62 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one image took: `steps` evaluations of the UNet in `seconds`, from its start to its decoded pixels."""
+    """What one image took.
+
+    Attributes:
+        digest: Of the variant.
+        compute_unit: Where it was rendered.
+        steps: Evaluations of the UNet.
+        seconds: From its start to its decoded pixels.
+        denoise_seconds: The part of its steps; 0 where that was not told.
+    """
 
     digest: str
     compute_unit: ComputeUnit
     steps: int
     seconds: float
+    denoise_seconds: float = 0.0
 
 
 ModelKey = tuple[str, int, int]
 VariantKey = tuple[str, int, str, ComputeUnit]
+UseKey = tuple[str, ComputeUnit]
+
+
+@dataclass(slots=True)
+class Recent:
+    """The newest of what was seen of one thing, and their median, which no exception moves, but a change of three."""
+
+    seen: list[float] = field(default_factory=list)
+    value: float = 0.0
+
+    def take(self, value: float) -> None:
+        """Takes one more in, in place of the oldest."""
+        self.seen = [*self.seen[1 - NEWEST :], value]
+        self.value = median(self.seen)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen of one part of the cost of variants on compute units.
+
+    Attributes:
+        on_chip: By chip, GPU cores, digest and compute unit.
+        anywhere: By digest and compute unit, for chips where it was not seen.
+    """
+
+    on_chip: dict[VariantKey, Recent] = field(default_factory=dict)
+    anywhere: dict[UseKey, Recent] = field(default_factory=dict)
+
+    def take(self, key: VariantKey, value: float) -> None:
+        """Takes one more in."""
+        self.on_chip.setdefault(key, Recent()).take(value)
+        self.anywhere.setdefault(key[2:], Recent()).take(value)
+
+    def get(self, key: VariantKey) -> float | None:
+        """What is to be expected there; None if it was seen nowhere."""
+        found = self.on_chip.get(key) or self.anywhere.get(key[2:])
+        return None if found is None else found.value
 
 
 @dataclass(slots=True)
@@ -131,23 +188,22 @@ class Rates:
         models: By model, width and height: how much heavier than the prior.
         variants: By chip, GPU cores, digest and compute unit, where measured: seconds of a step at pace 0.
         paces: By worker: how much slower than others of its chip.
-        fixed_parts: Measured by chip, GPU cores, digest and compute unit: what an image takes beside its steps, in
-            steps.
-        fixed_steps: The same by digest and compute unit, for chips where it was not measured.
-        loads: Measured by chip, GPU cores, digest and compute unit: seconds to load.
+        fixed: What an image takes beside its steps, in steps.
+        warm_loads: Seconds to load a variant that the machine has compiled before.
+        first_loads: Seconds of a machine's first load of a variant, compilation included.
         peaks: Measured by digest and compute unit: bytes of memory in use at most.
-        told: By worker, digest and compute unit: seconds of the newest calibration that was taken in. A worker says it
-            again whenever it joins, and it is no fresh sample then.
+        said: By worker, digest and compute unit: the newest measurement that was taken in. A worker says it again
+            whenever it joins, and it is no fresh sample then.
     """
 
     models: dict[ModelKey, Weight] = field(default_factory=dict)
     variants: dict[VariantKey, Price] = field(default_factory=dict)
     paces: dict[str, Pace] = field(default_factory=dict)
-    fixed_parts: dict[VariantKey, float] = field(default_factory=dict)
-    fixed_steps: dict[tuple[str, ComputeUnit], float] = field(default_factory=dict)
-    loads: dict[VariantKey, float] = field(default_factory=dict)
-    peaks: dict[tuple[str, ComputeUnit], int] = field(default_factory=dict)
-    told: dict[tuple[str, str, ComputeUnit], float] = field(default_factory=dict)
+    fixed: Seen = field(default_factory=Seen)
+    warm_loads: Seen = field(default_factory=Seen)
+    first_loads: Seen = field(default_factory=Seen)
+    peaks: dict[UseKey, int] = field(default_factory=dict)
+    said: dict[tuple[str, str, ComputeUnit], Measurement] = field(default_factory=dict)
 
     def calibrate(self, worker_id: str, facts: WorkerFacts) -> None:
         """Takes in all that a worker says it has measured."""
@@ -155,19 +211,27 @@ class Rates:
             self.measure(worker_id, facts, measured)
 
     def measure(self, worker_id: str, facts: WorkerFacts, measured: Measurement) -> None:
-        """Takes in one measurement of a worker, if it is of a variant that it has and was not taken in before."""
+        """Takes in one measurement of a worker, of what it has and as far as it was not taken in before.
+
+        Args:
+            worker_id: Who measured.
+            facts: What that is.
+            measured: All that it knows of one variant on one compute unit by now.
+        """
         if all(offer.digest != measured.digest for offer in facts.offers):
             return
-        place = (measured.digest, measured.compute_unit)
-        self.peaks[place] = max(self.peaks.get(place, 0), measured.peak_memory_bytes)
-        seconds = measured.fixed_seconds + measured.seconds_per_step
-        if measured.seconds_per_step <= 0 or self.told.get((worker_id, *place)) == seconds:
-            return
-        self.told[worker_id, *place] = seconds
-        key = (facts.chip, facts.gpu_cores, *place)
-        self.fixed_parts[key] = self.fixed_steps[place] = measured.fixed_seconds / measured.seconds_per_step
-        self.loads[key] = measured.load_seconds
-        self.learn(worker_id, facts, Sample(*place, 1, seconds), is_calibration=True)
+        use = (measured.digest, measured.compute_unit)
+        key = (facts.chip, facts.gpu_cores, *use)
+        self.peaks[use] = max(self.peaks.get(use, 0), measured.peak_memory_bytes)
+        before = self.said.get((worker_id, *use), Measurement(*use))
+        self.said[worker_id, *use] = measured
+        if measured.load_seconds not in (0.0, before.load_seconds):
+            self.warm_loads.take(key, measured.load_seconds)
+        if measured.was_loaded and not math.isclose(measured.first_load_seconds, before.first_load_seconds):
+            self.first_loads.take(key, measured.first_load_seconds)
+        timed = (measured.seconds_per_step, measured.fixed_seconds)
+        if measured.seconds_per_step > 0 and timed != (before.seconds_per_step, before.fixed_seconds):
+            self.learn(worker_id, facts, Sample(*use, 1, sum(timed), measured.seconds_per_step), is_calibration=True)
 
     def learn(self, worker_id: str, facts: WorkerFacts, sample: Sample, *, is_calibration: bool = False) -> bool:
         """Takes one image's render time into account, if it was of a variant that its worker still has.
@@ -187,13 +251,19 @@ class Rates:
         unit = sample.compute_unit
         pace = self.paces.setdefault(worker_id, Pace(PACE_VARIANCE))
         key = (facts.chip, facts.gpu_cores, offer.digest, unit)
-        seen = math.log(max(sample.seconds, 1e-6) / (sample.steps + self._fixed(key)))
+        weight = self.models.setdefault((offer.model, offer.width, offer.height), Weight())
+        step = sample.denoise_seconds / sample.steps
+        if step > 0:
+            self.fixed.take(key, max(0.0, sample.seconds / step - sample.steps))
+        else:
+            step = sample.seconds / (sample.steps + self._fixed(key))
+        seen = math.log(max(step, 1e-6))
         variant = self.variants.get(key)
         if variant is None:
             variance = PACE_VARIANCE + NOISE_VARIANCE if is_calibration else CHIP_VARIANCE
             self.variants[key] = Price(variance, seen - pace.mean, SEVERAL if is_calibration else 1)
             prior = math.log(prior_seconds(facts, unit, offer))
-            self.models.setdefault((offer.model, offer.width, offer.height), Weight()).take(seen - pace.mean - prior)
+            weight.take(seen - pace.mean - prior)
             return True
         pace.variance += DRIFT_VARIANCE
         is_young = variant.count < SEVERAL
@@ -210,8 +280,10 @@ class Rates:
         else:
             pace.surprise = sign
             error = sign * limit
+        believed = variant.mean
         for belief in (variant, pace):
             belief.move(error, total)
+        weight.correct(variant.mean - believed)
         return False
 
     def estimate(self, facts: WorkerFacts, offer: ModelOffer, unit: ComputeUnit, pace: float = 0.0) -> Estimate:
@@ -232,8 +304,13 @@ class Rates:
         return (facts.chip, facts.gpu_cores, offer.digest, unit) in self.variants
 
     def load_seconds(self, facts: WorkerFacts, offer: ModelOffer, unit: ComputeUnit) -> float:
-        """What loading takes on machines of this kind."""
-        return self.loads.get((facts.chip, facts.gpu_cores, offer.digest, unit), LOAD_SECONDS[unit])
+        """What loading takes on such a machine, compilation included if it has not loaded the variant before."""
+        key = (facts.chip, facts.gpu_cores, offer.digest, unit)
+        warm, first = self.warm_loads.get(key), self.first_loads.get(key)
+        if facts.measured(offer.digest, unit).was_loaded:
+            # The first load is no shorter than those that follow; what is known of one bounds the other.
+            return warm if warm is not None else min(LOAD_SECONDS[unit], first or math.inf)
+        return first if first is not None else (LOAD_SECONDS[unit] if warm is None else warm) + COMPILE_SECONDS[unit]
 
     def peak_memory(self, digest: str, unit: ComputeUnit) -> int:
         """Bytes that a variant needs on a compute unit; as much as on any other where only that was measured."""
@@ -251,4 +328,5 @@ class Rates:
         return 1.0 if known is None else math.exp(-known.mean)
 
     def _fixed(self, key: VariantKey) -> float:
-        return self.fixed_parts.get(key, self.fixed_steps.get(key[2:], FIXED_STEPS))
+        seen = self.fixed.get(key)
+        return FIXED_STEPS if seen is None else seen

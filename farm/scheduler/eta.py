@@ -9,8 +9,10 @@ from itertools import accumulate
 from farm.domain import Pin
 from farm.scheduler.fitting import Demand, fit
 from farm.scheduler.forecast import Eta
-from farm.scheduler.plan import GroupKey, Level, Way
-from farm.scheduler.state import FarmState, Group, LiveJob
+from farm.scheduler.groups import Group
+from farm.scheduler.plan import Late, Level, Way
+from farm.scheduler.state import FarmState, LiveJob
+from farm.scheduler.whole import Crew, least_seconds
 
 LEAST_PART = 0.1
 """What is foretold never falls below this part of what it was when the plan was made: overdue is not done."""
@@ -22,7 +24,7 @@ def eta(state: FarmState, job: LiveJob, now: float) -> Eta | None:
     if plan is None or job.job_id not in plan.ends or not job.is_active:
         return None
     end = plan.ends[job.job_id]
-    return state.forecasts.interval(now, max(end - now, LEAST_PART * (end - plan.time)))
+    return state.forecasts.interval(now, max(end - now, LEAST_PART * (end - plan.time)), job.settled_part)
 
 
 def eta_ahead(
@@ -30,8 +32,8 @@ def eta_ahead(
 ) -> Eta | None:
     """When a job that is not there would end if it were submitted now and nothing else came.
 
-    As in a plan, that is what its images take as a fluid, and then its last one, after what comes before it. None while
-    no machine that could render it now has rendered, with the same variant and compute unit, before.
+    That is what its images take, and before them what comes before it. None while no machine that could render it now
+    has rendered, with the same variant and compute unit, before.
     """
     able = [
         (group, way)
@@ -41,10 +43,9 @@ def eta_ahead(
     ]
     if not able:
         return None
-    rate = sum(group.count / group.seconds(way) for group, way in able)
-    quickest = min(group.seconds(way) + group.load_seconds(way) for group, way in able)
-    seconds = image_count / rate
-    return state.forecasts.interval(now, _before(state, submitter, priority, seconds) + seconds + quickest)
+    crews = [Crew(group.count, group.load_seconds(way), group.seconds(way)) for group, way in able]
+    seconds = least_seconds(crews, image_count)
+    return state.forecasts.interval(now, _before(state, submitter, priority, seconds) + seconds)
 
 
 def _before(state: FarmState, submitter: str, priority: int, seconds: float) -> float:
@@ -84,14 +85,19 @@ def _groups(state: FarmState, pin: Pin) -> Iterable[Group]:
 
 
 def fluid_ends(
-    state: FarmState, levels: Sequence[Level], ways: Mapping[tuple[int, int], Way], now: float
+    state: FarmState,
+    levels: Sequence[Level],
+    ways: Mapping[tuple[int, int], Way],
+    running: Iterable[Late],
+    now: float,
 ) -> dict[str, float]:
     """When each job that waits or runs would end if its images were a fluid and nothing else came."""
-    ends = {
-        job_id: now + seconds
-        for job_id, job in state.jobs.items()
-        if job.attempts and job.is_active and not job.is_runnable and (seconds := _in_flight(state, job, ways, now))
-    }
+    ends: dict[str, float] = {}
+    for late in running:
+        job = state.jobs[late.key.job_id]
+        worker = state.workers[job.attempts[late.key.number].started.worker_id]
+        if job.is_active and not job.is_runnable and worker.place is not None:
+            ends[job.job_id] = max(ends.get(job.job_id, now), late.finish)
     before = 0.0
     for level in levels:
         for job_id, seconds in _level_ends(state, level):
@@ -145,23 +151,4 @@ def _level_ends(state: FarmState, level: Level) -> Iterator[tuple[str, float]]:
             mine = done / sums[-1] * totals[name] if sums[-1] > 0 else 0.0
             smaller = bisect_right(ordered, mine)
             everybody = sums_of_least[smaller] + (len(ordered) - smaller) * mine
-            yield job_id, everybody + level.quickest[kind]
-
-
-def _in_flight(state: FarmState, job: LiveJob, ways: Mapping[tuple[int, int], Way], now: float) -> float:
-    """Seconds until the last of a job's attempts is thought to end."""
-    longest = 0.0
-    paces: dict[GroupKey, float] = {}
-    for number, attempt in job.attempts.items():
-        worker = state.workers[attempt.started.worker_id]
-        if worker.place is None:
-            continue
-        key = worker.place.group
-        if key not in paces:
-            way = ways.get((key[0], job.kind.number))
-            paces[key] = state.groups[key].seconds(way) if way else 0.0
-        seconds, first = paces[key], worker.attempts[0]
-        is_first = first.number == number and first.job_id == job.job_id
-        begun = min(now - attempt.since, seconds) if is_first else 0.0
-        longest = max(longest, seconds * len(attempt.task.remaining) - begun)
-    return longest
+            yield job_id, everybody + level.surplus[kind]

@@ -5,6 +5,7 @@ out right without them. Times are seconds since the Unix epoch, by the coordinat
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 from farm.domain import (
     AttemptKey,
@@ -15,6 +16,7 @@ from farm.domain import (
     JobState,
     Measurement,
     Provenance,
+    Resident,
     WorkerFacts,
 )
 from farm.reports import Stage
@@ -169,6 +171,7 @@ class ImageCommitted:
 
     Attributes:
         evaluations: How often the UNet was evaluated for it; 0 where the worker or an older journal does not say.
+        denoise_seconds: The part of `render_seconds` that its steps took; 0 where nobody says.
     """
 
     job_id: str
@@ -182,6 +185,7 @@ class ImageCommitted:
     render_seconds: float
     notes: tuple[str, ...] = ()
     evaluations: int = 0
+    denoise_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,11 +287,12 @@ class WorkerSuspended:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelsResident:
-    """Volatile. These models are loaded on the worker now."""
+class ResidentsChanged:
+    """Volatile. These variants are loaded on the worker now, and no others."""
 
     worker_id: str
-    models: tuple[str, ...]
+    time: float
+    residents: tuple[Resident, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +377,7 @@ VolatileEvent = (
     | WorkerSeen
     | WorkerLeft
     | WorkerSuspended
-    | ModelsResident
+    | ResidentsChanged
     | VariantMeasured
     | StageBegun
     | StepDone
@@ -382,19 +387,5 @@ VolatileEvent = (
 )
 Event = DurableEvent | VolatileEvent
 
-DURABLE = (
-    JobOpened,
-    JobPaused,
-    JobResumed,
-    JobPrioritized,
-    JobCancelled,
-    JobEnded,
-    AttemptStarted,
-    AttemptEnded,
-    ImageCommitted,
-    ImageFailed,
-    WorkerSetAside,
-    WorkerDrained,
-    WorkerUndrained,
-)
-"""The durable events' classes, in the order of the union above."""
+DURABLE: tuple[type[DurableEvent], ...] = get_args(DurableEvent)
+"""The durable events' classes."""

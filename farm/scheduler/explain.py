@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from farm.domain import JobState, WorkerState
 from farm.scheduler.blame import MAX_IN_A_ROW, avoided, must_wait
 from farm.scheduler.fitting import Misfit, Unfit, fit
+from farm.scheduler.groups import DEPTH, Place
 from farm.scheduler.plan import Level
 from farm.scheduler.pull import choose, first_image_seconds
-from farm.scheduler.state import DEPTH, FarmState, LiveJob, Place, Worker
+from farm.scheduler.state import FarmState, LiveJob, Worker
 
 
 class Reason(enum.Enum):

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from farm.domain import WorkerFacts, WorkerState
-from farm.scheduler.state import DEPTH, Account, FarmState, Group, LiveJob, Place, Worker
+from farm.domain import Resident, WorkerFacts, WorkerState
+from farm.scheduler.groups import DEPTH, Group, Place
+from farm.scheduler.state import Account, FarmState, LiveJob, Worker
 
 
 def open_kind(state: FarmState, job: LiveJob) -> None:
@@ -70,6 +71,13 @@ def index_machine(state: FarmState, worker: Worker) -> None:
         index_worker(state, worker)
 
 
+def index_residents(state: FarmState, worker: Worker, residents: tuple[Resident, ...]) -> None:
+    """Enters what a worker has loaded."""
+    worker.residents = residents
+    worker.residency = state.residencies.setdefault(residents, len(state.residencies))
+    index_worker(state, worker)
+
+
 def _sort(state: FarmState, facts: WorkerFacts) -> tuple[object, ...]:
     labels = tuple((key, facts.labels.get(key)) for key in sorted(state.labels))
     return (
@@ -81,6 +89,7 @@ def _sort(state: FarmState, facts: WorkerFacts) -> tuple[object, ...]:
         facts.compute_units,
         facts.offers,
         frozenset((one.digest, one.compute_unit) for one in facts.measurements if one.failure),
+        frozenset((one.digest, one.compute_unit) for one in facts.measurements if one.was_loaded),
         labels,
     )
 
@@ -100,7 +109,7 @@ def index_worker(state: FarmState, worker: Worker) -> None:
 def _place(state: FarmState, worker: Worker) -> Place | None:
     if worker.facts is None or worker.state is not WorkerState.ACTIVE:
         return None
-    group = (worker.machine, state.rates.pace(worker.worker_id), worker.resident_models)
+    group = (worker.machine, state.rates.pace(worker.worker_id), worker.residency)
     newest = state.jobs[worker.attempts[-1].job_id].kind.number if worker.attempts else None
     return Place(group, len(worker.attempts), newest)
 
@@ -123,7 +132,7 @@ def _enter(state: FarmState, worker: Worker, place: Place) -> None:
     group = state.groups.get(place.group)
     if group is None:
         assert worker.facts is not None, "only workers that have joined are in a group"
-        group = state.groups[place.group] = Group(worker.facts, place.group[1], place.group[2])
+        group = state.groups[place.group] = Group(worker.facts, place.group[1], worker.residents)
     group.count += 1
     if place.kind is not None:
         group.occupied[place.kind] = group.occupied.get(place.kind, 0) + 1

@@ -4,7 +4,7 @@ from farm.domain import WorkerFacts
 from farm.errors import WrongStateError
 from farm.scheduler import events as ev
 from farm.scheduler.cost import UNSURE, Sample
-from farm.scheduler.forecast import CHECKPOINTS
+from farm.scheduler.forecast import checkpoint
 from farm.scheduler.index import index_machine, index_worker
 from farm.scheduler.plan import Plan
 from farm.scheduler.state import Attempt, FarmState, LiveJob, Worker
@@ -35,8 +35,11 @@ def variant_measured(state: FarmState, event: ev.VariantMeasured) -> None:
     worker = state.worker(event.worker_id)
     if worker.facts is None:
         raise WrongStateError(f"Worker {event.worker_id} has not joined.", worker=event.worker_id)
-    worker.facts = worker.facts.with_measurement(event.measurement)
-    state.rates.measure(worker.worker_id, worker.facts, event.measurement)
+    measured, before = event.measurement, worker.facts
+    worker.facts = before.with_measurement(measured)
+    if worker.facts == before:
+        return
+    state.rates.measure(worker.worker_id, worker.facts, worker.facts.measured(measured.digest, measured.compute_unit))
     index_machine(state, worker)
     state.is_stale = True
 
@@ -47,10 +50,11 @@ def learn_image(state: FarmState, job: LiveJob, attempt: Attempt, event: ev.Imag
     error = event.render_seconds - worker.image_seconds
     worker.image_seconds += error * (RECENT if worker.image_seconds else 1.0)
     steps = event.evaluations or job.kind.steps
-    sample = Sample(started.model_digest, started.compute_unit, steps, event.render_seconds)
+    use = (started.model_digest, started.compute_unit)
+    sample = Sample(*use, steps, event.render_seconds, event.denoise_seconds)
     if worker.facts is None:
         # A journal that is replayed names workers before they have joined.
-        worker.samples[sample.digest, sample.compute_unit] = sample
+        worker.samples[use] = sample
     else:
         state.is_stale |= state.rates.learn(worker.worker_id, worker.facts, sample)
         index_worker(state, worker)
@@ -64,6 +68,5 @@ def note_forecasts(state: FarmState, plan: Plan) -> None:
     unsure = {kind for (_, kind), way in plan.ways.items() if way.deviation > UNSURE}
     for job_id, end in plan.ends.items():
         job = state.jobs[job_id]
-        is_due = len(job.forecasts) < len(CHECKPOINTS) and job.settled_part >= CHECKPOINTS[len(job.forecasts)]
-        if is_due and job.kind.number not in unsure:
-            job.forecasts.append((plan.time, end))
+        if job.kind.number not in unsure:
+            job.forecasts.setdefault(checkpoint(job.settled_part), (plan.time, end))

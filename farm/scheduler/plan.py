@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from farm.domain import AttemptKey, ComputeUnit, ModelOffer
 
-GroupKey = tuple[int, float, tuple[str, ...]]
-"""Names a rate group: sort of machine, pace, models loaded."""
+GroupKey = tuple[int, float, int]
+"""Names a rate group: sort of machine, pace, number of what is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Way:
         offer: The model variant.
         compute_unit: The processors.
         seconds: Of one image.
-        load_seconds: Of loading the variant where it is not resident.
+        load_seconds: Of loading the variant where it is not resident, compilation included if that is still to come.
         deviation: How sure `seconds` is, as a relative standard deviation.
     """
 
@@ -47,7 +47,8 @@ class Level:
         prices: By kind: what one more image costs the farm as a whole, in the time of its last image (the dual of the
             LP). What a group is best at is the kind with the most price for its seconds.
         rates: By kind: images a second over all groups, once their models are loaded.
-        quickest: By kind: seconds of an image on the fastest of these groups, loading included where that must be.
+        surplus: By kind: seconds by which its images take longer than by these rates, as models must be loaded first
+            and no image is shared by two workers.
     """
 
     priority: int
@@ -55,7 +56,7 @@ class Level:
     shares: Mapping[GroupKey, Mapping[int, float]]
     prices: Mapping[int, float]
     rates: Mapping[int, float]
-    quickest: Mapping[int, float]
+    surplus: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)

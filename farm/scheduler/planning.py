@@ -4,15 +4,16 @@ Jobs of the highest priority come first, with those that have waited so long tha
 submitter is owed the same work; how that is best spread over unlike machines is the LP's answer.
 """
 
-import math
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 
 from farm.scheduler.eta import fluid_ends
 from farm.scheduler.fitting import fit
 from farm.scheduler.lp import balance
-from farm.scheduler.plan import GroupKey, Late, Level, Plan, Queue, Way
-from farm.scheduler.state import FarmState, Kind, LiveJob, Worker
+from farm.scheduler.plan import GroupKey, Level, Plan, Queue, Way
+from farm.scheduler.running import running_tasks
+from farm.scheduler.state import FarmState, Kind, LiveJob
+from farm.scheduler.whole import Crew, surplus_seconds
 
 PLAN_SECONDS = 1.0
 """The LP is solved at most so often; and so often while workers are idle beside others that render."""
@@ -31,9 +32,6 @@ CELLS_A_SECOND = 20_000
 
 AGEING_SECONDS = 60.0
 """A job gains a point of priority for so long without a start, up to the highest priority there is."""
-
-AWAY_SECONDS = 60.0
-"""A task of a suspended or drained worker is thought to end so late: nobody knows when, and idle workers are free."""
 
 FAIR_SECONDS = 600.0
 """What submitters are owed is reckoned so that all have had the same this long from now."""
@@ -62,6 +60,7 @@ def make_plan(state: FarmState, now: float) -> Plan:
         _level(state, priority, by_level[priority], kinds, ways, hands, served)
         for priority in sorted(by_level, reverse=True)
     )
+    running = running_tasks(state, ways, now)
     attempts = sum(len(job.attempts) for job in state.jobs.values())
     cells = len(state.jobs) + sum(len(state.groups) * len(level.queues) for level in levels)
     cells += attempts // ATTEMPTS_A_CELL
@@ -70,8 +69,8 @@ def make_plan(state: FarmState, now: float) -> Plan:
         interval=0.0 if cells <= SMALL else max(PLAN_SECONDS, cells / CELLS_A_SECOND),
         levels=levels,
         ways=ways,
-        late=_late(state, ways, now) if state.vacant[0] else (),
-        ends=fluid_ends(state, levels, ways, now),
+        late=running if state.vacant[0] else (),
+        ends=fluid_ends(state, levels, ways, running, now),
         served=served,
     )
 
@@ -173,12 +172,14 @@ def _level(
     best = balance(counts, _demands(queues, kinds, seconds, counts, served), loaded)
     shares: dict[GroupKey, dict[int, float]] = {}
     rates = dict.fromkeys(queues, 0.0)
-    quickest: dict[int, float] = {}
+    crews: dict[int, list[Crew]] = {}
+    left = {number: sum(job.unsettled for jobs in queue.values() for job in jobs) for number, queue in queues.items()}
     for (key, number), time in best.times.items():
         shares.setdefault(key, {})[number] = time / (counts[key] * best.makespan)
         group, way = state.groups[key], ways[key[0], number]
         rates[number] += time / (best.makespan * seconds[key, number]) * (hands[key, number] / group.count)
-        quickest[number] = min(quickest.get(number, math.inf), group.seconds(way) + group.load_seconds(way))
+        crew = Crew(hands[key, number], group.load_seconds(way), group.seconds(way))
+        crews.setdefault(number, []).append(crew)
     return Level(
         priority=priority,
         queues={
@@ -188,7 +189,7 @@ def _level(
         shares=shares,
         prices=best.prices,
         rates=rates,
-        quickest=quickest,
+        surplus={number: surplus_seconds(crews[number], images) for number, images in left.items()},
     )
 
 
@@ -245,31 +246,3 @@ def _demands(
     for (name, number), work in remaining.items():
         demands[number] += owed[name] * work / totals[name] / kinds[number].work
     return demands
-
-
-def _late(state: FarmState, ways: Mapping[tuple[int, int], Way], now: float) -> tuple[Late, ...]:
-    """Running tasks, each by its quickest attempt, the one that is thought to end last first."""
-    late: dict[tuple[str, int], Late] = {}
-    for worker in state.workers.values():
-        for task, one in _ends(state, worker, ways, now):
-            late[task] = min(late.get(task, one), one, key=lambda late: (late.finish, late.key))
-    return tuple(sorted(late.values(), key=lambda late: (-late.finish, late.key)))
-
-
-def _ends(
-    state: FarmState, worker: Worker, ways: Mapping[tuple[int, int], Way], now: float
-) -> Iterator[tuple[tuple[str, int], Late]]:
-    """When a worker's attempts will end if nobody helps, with their tasks (job, number)."""
-    finish = now
-    for key in worker.attempts:
-        job = state.jobs[key.job_id]
-        attempt, way = job.attempts[key.number], ways.get((worker.machine, job.kind.number))
-        if worker.place is None or way is None:
-            finish = max(finish, now + AWAY_SECONDS)
-        else:
-            seconds = state.groups[worker.place.group].seconds(way)
-            elapsed = now - attempt.since if key == worker.attempts[0] else 0.0
-            # An image that takes longer than it should will take as long again, as far as anybody can tell.
-            current = seconds - elapsed if elapsed < seconds else elapsed
-            finish += current + (len(attempt.task.remaining) - 1) * max(seconds, elapsed)
-        yield (key.job_id, attempt.task.number), Late(finish, key, job.kind.number, max(attempt.task.attempts))

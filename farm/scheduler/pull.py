@@ -4,8 +4,9 @@ import math
 
 from farm.scheduler.blame import is_set_against, takes
 from farm.scheduler.cost import UNSURE
+from farm.scheduler.groups import DEPTH, Group, Place
 from farm.scheduler.plan import GroupKey, Level, Plan, Queue, Way
-from farm.scheduler.state import DEPTH, Attempt, FarmState, Group, LiveJob, Place
+from farm.scheduler.state import Attempt, FarmState, LiveJob
 
 TASK_SECONDS = 30.0
 """A task is cut to about this much work: little is lost with a worker, and nothing is spent on placing."""
@@ -56,7 +57,7 @@ def choose(state: FarmState, plan: Plan, worker_id: str, place: Place, now: floa
         for number, (way, job) in firsts.items():
             left = job.kind.unsettled / level.rates[number]
             # Slow workers sit out the tail, where an image that they begin would be the last.
-            is_late = first_image_seconds(group, place, number, way) > left + level.quickest[number]
+            is_late = first_image_seconds(group, place, number, way) > left + level.surplus[number]
             if is_late and ends_alone(state, number):
                 continue
             lead = (state.accounts[job.submitter].served - least) / job.kind.work * group.seconds(way) / group.count
@@ -68,6 +69,13 @@ def choose(state: FarmState, plan: Plan, worker_id: str, place: Place, now: floa
             _, job, way, left = best
             return job, way, _task_size(group, way, left * job.kind.waiting / job.kind.unsettled)
     return None
+
+
+def soonest_seconds(state: FarmState, plan: Plan, key: GroupKey) -> float:
+    """Seconds after which a worker of a group that has nothing to do could have rendered an image of what waits."""
+    group = state.groups[key]
+    ways = (plan.ways.get((key[0], number)) for level in plan.levels for number in level.queues)
+    return min((group.load_seconds(way) + group.seconds(way) for way in ways if way is not None), default=math.inf)
 
 
 def ends_alone(state: FarmState, number: int) -> bool:
@@ -100,8 +108,8 @@ def _first(state: FarmState, queue: Queue, worker_id: str, now: float) -> LiveJo
 
 
 def _stays(group: Group, place: Place, number: int, way: Way) -> bool:
-    """Whether a worker would go on with the model that it will have loaded when its turn comes."""
-    return number == place.kind if place.kind is not None else way.offer.model in group.residents
+    """Whether a worker would go on with what it will have loaded when its turn comes."""
+    return number == place.kind if place.kind is not None else group.load_seconds(way) == 0.0
 
 
 def _rank(group: Group, level: Level, number: int, way: Way, share: float, stays: bool) -> tuple[bool, bool, float]:

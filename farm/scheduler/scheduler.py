@@ -18,10 +18,11 @@ from farm.reports import (
 )
 from farm.scheduler import blame
 from farm.scheduler import events as ev
+from farm.scheduler.groups import DEPTH
 from farm.scheduler.plan import GroupKey, Plan, Way
 from farm.scheduler.planning import due_time, make_plan
-from farm.scheduler.pull import choose, choose_late
-from farm.scheduler.state import DEPTH, LEASE_SECONDS, Attempt, FarmState, LiveJob, Worker
+from farm.scheduler.pull import choose, choose_late, soonest_seconds
+from farm.scheduler.state import LEASE_SECONDS, Attempt, FarmState, LiveJob, Worker
 
 
 def decide(state: FarmState, now: float) -> Iterator[ev.Event]:
@@ -90,9 +91,9 @@ def _job_end(job: LiveJob, now: float) -> ev.JobEnded:
 
 
 def _placements(state: FarmState, plan: Plan, now: float) -> Iterator[ev.AttemptStarted]:
-    """Everybody gets something to render before anybody gets something to render next."""
+    """Everybody gets something to render before anybody gets something to render next; the quickest come first."""
     for depth in range(DEPTH):
-        for key in list(state.vacant[depth]):
+        for key in sorted(state.vacant[depth], key=lambda key: soonest_seconds(state, plan, key)):
             yield from _fill(state, plan, key, depth, now)
 
 
@@ -155,7 +156,7 @@ def judge(state: FarmState, now: float, worker_id: str, report: Report) -> Itera
         yield ev.WorkerSuspended(worker_id, now, report.reason)
         return
     if isinstance(report, ResidencyReport):
-        yield ev.ModelsResident(worker_id, report.models)
+        yield ev.ResidentsChanged(worker_id, now, report.residents)
         return
     if isinstance(report, MeasurementReport):
         yield ev.VariantMeasured(worker_id, report.measurement)

@@ -6,18 +6,28 @@ task's last attempt ends. That is why none is lost, and none committed twice. On
 what is here.
 """
 
-import math
 from collections import deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
-from farm.domain import AttemptKey, ComputeUnit, JobSpec, JobState, Pin, WorkerFacts, WorkerState, evaluation_count
+from farm.domain import (
+    AttemptKey,
+    ComputeUnit,
+    JobSpec,
+    JobState,
+    Pin,
+    Resident,
+    WorkerFacts,
+    WorkerState,
+    evaluation_count,
+)
 from farm.errors import JobNotFoundError, StaleAttemptError, WorkerNotFoundError
 from farm.reports import Stage
 from farm.scheduler import events as ev
 from farm.scheduler.cost import Rates, Sample
 from farm.scheduler.forecast import Forecasts
-from farm.scheduler.plan import GroupKey, Plan, Way
+from farm.scheduler.groups import DEPTH, Group, Place
+from farm.scheduler.plan import GroupKey, Plan
 from farm.scheduler.ranges import RangeSet
 from farm.scheduler.trouble import Loss, Standing, Trouble
 
@@ -26,9 +36,6 @@ LEASE_SECONDS = 6.0
 
 MAX_LOSSES = 50
 """Lost attempts of a job that are remembered, the newest."""
-
-DEPTH = 2
-"""Attempts that a worker holds at most: what it renders and what comes next, so that it never waits for the next."""
 
 
 @dataclass(slots=True)
@@ -51,8 +58,8 @@ class Attempt:
     """A live attempt, and the last thing that was heard of it.
 
     Attributes:
-        since: When its current image began, as far as that can be told: its last image, or the attempt before it on
-            the same worker, ended then.
+        since: When its current image, or the load before it, began, as far as that can be told: what it needs was
+            loaded then, or its last image or the attempt before it on the same worker ended.
         failed: Images that failed in it. A report of one may come twice, and costs one try.
     """
 
@@ -125,7 +132,7 @@ class LiveJob:
         troubles: What images that are not settled have been through.
         standings: Workers that failed images of it.
         losses: Its newest attempts that were lost, and why.
-        forecasts: When its end was foretold, and for when; `farm.scheduler.forecast` learns from them.
+        forecasts: By checkpoint: when its end was foretold, and for when; `farm.scheduler.forecast` learns from them.
     """
 
     job_id: str
@@ -149,7 +156,7 @@ class LiveJob:
     troubles: dict[int, Trouble] = field(default_factory=dict)
     standings: dict[str, Standing] = field(default_factory=dict)
     losses: deque[Loss] = field(default_factory=lambda: deque(maxlen=MAX_LOSSES))
-    forecasts: list[tuple[float, float]] = field(default_factory=list)
+    forecasts: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def is_active(self) -> bool:
@@ -192,6 +199,8 @@ class Worker:
         attempts: What it holds, oldest first: the first is what it renders.
         image_seconds: What its images took lately, smoothed; 0 before the first.
         samples: What its last images took, by digest and compute unit, as long as it has not joined.
+        residents: What it has loaded.
+        residency: Number of what it has loaded.
         machine: Number of the sort of machine it is; workers that share it differ by their pace only.
         place: Where the index of rate groups has it.
         failing: Live jobs of which it failed images, and how it stands with each.
@@ -204,12 +213,13 @@ class Worker:
     is_drained: bool = False
     suspension: str = ""
     last_seen: float = 0.0
-    resident_models: tuple[str, ...] = ()
+    residents: tuple[Resident, ...] = ()
     attempts: list[AttemptKey] = field(default_factory=list)
     image_seconds: float = 0.0
     samples: dict[tuple[str, ComputeUnit], Sample] = field(default_factory=dict)
+    residency: int = 0
     machine: int = 0
-    place: "Place | None" = None
+    place: Place | None = None
     failing: dict[str, Standing] = field(default_factory=dict)
 
     @property
@@ -232,44 +242,6 @@ class Worker:
             WorkerState.SUSPENDED: self.suspension,
         }
         return reasons[self.state]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the index has an ACTIVE worker: its rate group, how many attempts it holds, and the kind of the newest."""
-
-    group: GroupKey
-    depth: int
-    kind: int | None
-
-
-@dataclass(slots=True)
-class Group:
-    """ACTIVE workers that are one to the scheduler: same sort of machine, same pace within 5 %, same models loaded.
-
-    Attributes:
-        facts: Of one of them.
-        pace: Logarithm of how much slower they are than their like.
-        residents: Models they have loaded.
-        count: How many they are.
-        vacant: Those that hold 0, 1, ... attempts, and take another one.
-        occupied: How many hold an attempt, by the kind of their newest.
-    """
-
-    facts: WorkerFacts
-    pace: float
-    residents: tuple[str, ...]
-    count: int = 0
-    vacant: tuple[dict[str, None], ...] = field(default_factory=lambda: tuple({} for _ in range(DEPTH)))
-    occupied: dict[int, int] = field(default_factory=dict)
-
-    def seconds(self, way: Way) -> float:
-        """What one image takes on one of them."""
-        return way.seconds * math.exp(self.pace)
-
-    def load_seconds(self, way: Way) -> float:
-        """What one of them must spend on loading first; 0 where the model is resident."""
-        return 0.0 if way.offer.model in self.residents else way.load_seconds
 
 
 @dataclass(slots=True)
@@ -303,6 +275,7 @@ class FarmState:
             that a decision costs nothing for those that it does not concern.
         kind_count: Kinds that there ever were.
         machines: Number of each sort of machine.
+        residencies: Number of each set of variants that workers have loaded; 0 is nothing.
         labels: Keys of worker labels that pins of live jobs ask for, and how many jobs do.
         groups: Rate groups of the ACTIVE workers.
         vacant: Groups with workers that hold 0, 1, ... attempts and take another one.
@@ -324,6 +297,7 @@ class FarmState:
     kinds: dict[Hashable, Kind] = field(default_factory=dict)
     kind_count: int = 0
     machines: dict[Hashable, int] = field(default_factory=dict)
+    residencies: dict[tuple[Resident, ...], int] = field(default_factory=lambda: {(): 0})
     labels: dict[str, int] = field(default_factory=dict)
     groups: dict[GroupKey, Group] = field(default_factory=dict)
     vacant: tuple[dict[GroupKey, None], ...] = field(default_factory=lambda: tuple({} for _ in range(DEPTH)))

@@ -12,7 +12,15 @@ from farm.domain import AttemptKey, AttemptState, JobState
 from farm.errors import StaleAttemptError, WrongStateError
 from farm.scheduler import blame
 from farm.scheduler import events as ev
-from farm.scheduler.index import close_kind, index_accounts, index_job, index_machine, index_worker, open_kind
+from farm.scheduler.index import (
+    close_kind,
+    index_accounts,
+    index_job,
+    index_machine,
+    index_residents,
+    index_worker,
+    open_kind,
+)
 from farm.scheduler.measuring import learn_image, note_forecasts, take_facts, variant_measured, worker_changed
 from farm.scheduler.ranges import RangeSet
 from farm.scheduler.state import Attempt, FarmState, LiveJob, Task, Worker, kind_of
@@ -126,8 +134,8 @@ def _job_ended(state: FarmState, event: ev.JobEnded) -> None:
             state=job.state.value,
         )
     if event.state is JobState.SUCCEEDED:
-        for made, foretold in job.forecasts:
-            state.forecasts.learn(made, foretold, event.time)
+        for number, (made, foretold) in job.forecasts.items():
+            state.forecasts.learn(number, made, foretold, event.time)
     blame.forget(state, job)
     close_kind(state, job)
     del state.jobs[event.job_id]
@@ -290,10 +298,9 @@ def _seen(state: FarmState, worker: Worker, time: float) -> None:
 def _worker_left(state: FarmState, event: ev.WorkerLeft) -> None:
     worker = state.worker(event.worker_id)
     worker.is_present, worker.absence = False, event.reason
-    worker.resident_models = ()
     state.heard.pop(event.worker_id, None)
     _lose(state, worker.attempts, event.reason)
-    index_worker(state, worker)
+    index_residents(state, worker, ())
     state.is_stale = True
 
 
@@ -317,10 +324,11 @@ def _worker_drained(state: FarmState, event: ev.WorkerDrained | ev.WorkerUndrain
     state.is_stale = True
 
 
-def _models_resident(state: FarmState, event: ev.ModelsResident) -> None:
+def _residents_changed(state: FarmState, event: ev.ResidentsChanged) -> None:
     worker = state.worker(event.worker_id)
-    worker.resident_models = event.models
-    index_worker(state, worker)
+    if event.residents and worker.attempts:
+        state.attempt(worker.attempts[0]).since = event.time
+    index_residents(state, worker, event.residents)
 
 
 def _stage_begun(state: FarmState, event: ev.StageBegun) -> None:
@@ -372,7 +380,7 @@ _HANDLERS: dict[type, Callable[[FarmState, Any], None]] = {
     ev.WorkerSuspended: _worker_suspended,
     ev.WorkerDrained: _worker_drained,
     ev.WorkerUndrained: _worker_drained,
-    ev.ModelsResident: _models_resident,
+    ev.ResidentsChanged: _residents_changed,
     ev.VariantMeasured: variant_measured,
     ev.StageBegun: _stage_begun,
     ev.StepDone: _step_done,

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from farm.domain import AttemptKey, ComputeUnit, WorkerFacts
+from farm.domain import AttemptKey, Resident, WorkerFacts
 
 
 @dataclass(slots=True)
@@ -12,22 +12,22 @@ class Held:
 
     Attributes:
         key: The attempt.
-        model: Name of the model.
-        digest: Variant to render with.
-        compute_unit: Where to render.
+        needs: What must be loaded to render it.
         seconds: What an image takes on a Mac of factor 1, when nothing slows it.
         step_seconds: What a step of it takes.
-        load_seconds: What loading the variant takes.
+        denoising: Part of an image's time that its steps take.
+        load_seconds: What loading it takes.
+        compile_seconds: By how much the first load takes longer.
         images: Those that are still to be rendered, in order.
     """
 
     key: AttemptKey
-    model: str
-    digest: str
-    compute_unit: ComputeUnit
+    needs: Resident
     seconds: float
     step_seconds: float
+    denoising: float
     load_seconds: float
+    compile_seconds: float
     images: deque[int]
 
 
@@ -45,8 +45,8 @@ class Mac:
         is_away: Whether it is silent.
         is_garbage: Whether what it renders is refused.
         held: What it holds; the first is what it works on.
-        loaded: Digest and model of loaded variants, the newest last.
-        compiled: Digests that were compiled on it.
+        loaded: What is loaded, the newest last.
+        compiled: What was loaded before.
         task: What it is doing: "load", "image" or "stop"; None while it waits.
         since: When that began.
         due: When that ends.
@@ -64,8 +64,8 @@ class Mac:
     is_away: bool = True
     is_garbage: bool = False
     held: deque[Held] = field(default_factory=deque)
-    loaded: dict[str, str] = field(default_factory=dict)
-    compiled: set[str] = field(default_factory=set)
+    loaded: dict[Resident, None] = field(default_factory=dict)
+    compiled: set[Resident] = field(default_factory=set)
     task: str | None = None
     since: float = 0.0
     due: float = 0.0
@@ -73,21 +73,20 @@ class Mac:
     busy_seconds: float = 0.0
     image_count: int = 0
 
-    def take(self, now: float, noise: float, compile_seconds: float) -> bool:
+    def take(self, now: float, noise: float) -> bool:
         """Begins the next thing, if it waits and there is one; says whether it did.
 
         Args:
             now: The time.
             noise: By how much the image, if it is one, takes longer than usual.
-            compile_seconds: What compiling takes where that was not done yet.
         """
         if self.task is not None or not self.held:
             return False
         held = self.held[0]
-        if held.digest in self.loaded:
+        if held.needs in self.loaded:
             self._begin("image", now, held.seconds * self.factor * self.slowness * noise)
         else:
-            compiling = 0.0 if held.digest in self.compiled else compile_seconds
+            compiling = 0.0 if held.needs in self.compiled else held.compile_seconds
             self._begin("load", now, held.load_seconds + compiling)
         return True
 
@@ -95,15 +94,15 @@ class Mac:
         self.task, self.since, self.due = task, now, now + seconds
         self.epoch += 1
 
-    def finish_load(self) -> tuple[str, ...]:
-        """Ends a load; gives the names of the models that are resident now."""
-        held = self.held[0]
-        self.compiled.add(held.digest)
-        self.loaded[held.digest] = held.model
+    def finish_load(self) -> tuple[Resident, ...]:
+        """Ends a load; gives what is resident now, always in the same order."""
+        needs = self.held[0].needs
+        self.compiled.add(needs)
+        self.loaded[needs] = None
         while len(self.loaded) > self.residents:
             del self.loaded[next(iter(self.loaded))]
         self.task = None
-        return tuple(sorted(set(self.loaded.values())))
+        return tuple(sorted(self.loaded, key=lambda one: (one.digest, one.compute_unit.value)))
 
     def finish_image(self) -> int:
         """Ends an image; gives its index."""

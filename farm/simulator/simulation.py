@@ -17,6 +17,7 @@ from farm.domain import (
     Measurement,
     Pin,
     Provenance,
+    Resident,
 )
 from farm.errors import RESULT_DEFECTIVE, StaleAttemptError
 from farm.reports import AttemptReport, ImageFailureReport, MeasurementReport, Report
@@ -77,7 +78,7 @@ class Simulation:
         self.macs = _macs(fleet, factors, POLICIES[policy], self._chance)
         self._by_name = {mac.worker_id: mac for mac in self.macs}
         self.records = Records(keep_spans)
-        self._provenances: dict[tuple[str, str], Provenance] = {}
+        self._provenances: dict[tuple[str, Resident], Provenance] = {}
         self._to_come = len(self.arrivals)
         self._schedule()
 
@@ -167,38 +168,35 @@ class Simulation:
         if event.attention is not VARIANTS[event.compute_unit]:
             speed = replace(speed, seconds_per_step=speed.seconds_per_step * SPLIT_ON_GPU)
         images = sorted(job.attempts[event.number].task.remaining, reverse=event.number != event.task_number)
-        mac.held.append(_held(key, speed, event.model_digest, job.kind.steps, images))
+        needs = Resident(job.spec.model, event.model_digest, event.compute_unit)
+        mac.held.append(_held(key, speed, needs, job.kind.steps, images))
         self._take(mac)
 
     def _take(self, mac: Mac) -> None:
         noise = max(0.5, 1.0 + self.fleet.noise * self._chance.gauss(0.0, 1.0))
-        if mac.take(self.now, noise, self._compile_seconds(mac)):
+        if mac.take(self.now, noise):
             self._at(mac.due, mac, mac.epoch)
-
-    def _compile_seconds(self, mac: Mac) -> float:
-        if self.fleet.is_compiled or not mac.held:
-            return 0.0
-        held = mac.held[0]
-        return MODELS[held.model].compile_seconds[held.compute_unit]
 
     def _advance(self, mac: Mac) -> None:
         """Ends what a Mac was doing."""
         if mac.task == "load":
             self.records.unproductive(mac, mac.task, mac.since, self.now, mac.held[0].key.job_id)
-            self._happen(ev.ModelsResident(mac.worker_id, mac.finish_load()))
-            self._tell_memory(mac, mac.held[0])
+            took = self.now - mac.since
+            self._happen(ev.ResidentsChanged(mac.worker_id, self.now, mac.finish_load()))
+            self._tell_load(mac, mac.held[0].needs, took)
         elif mac.task == "image":
             self._finish_image(mac)
         else:
             mac.task = None
         self._take(mac)
 
-    def _tell_memory(self, mac: Mac, held: Held) -> None:
-        facts = self.state.workers[mac.worker_id].facts
-        known = facts.measurements if facts is not None else ()
-        if all((one.digest, one.compute_unit) != (held.digest, held.compute_unit) for one in known):
-            peak = MODELS[held.model].peak_bytes
-            told = Measurement(held.digest, held.compute_unit, peak_memory_bytes=peak)
+    def _tell_load(self, mac: Mac, loaded: Resident, seconds: float) -> None:
+        """Tells what a load took, and what memory, unless that is known."""
+        peak = MODELS[loaded.model].peak_bytes
+        told = Measurement(loaded.digest, loaded.compute_unit, load_seconds=seconds, peak_memory_bytes=peak)
+        known = mac.facts.with_measurement(told)
+        if known != mac.facts:
+            mac.facts = known
             self._report(mac, MeasurementReport(told))
 
     def _finish_image(self, mac: Mac) -> None:
@@ -227,6 +225,7 @@ class Simulation:
             size_bytes=0,
             provenance=self._provenance(mac, held),
             render_seconds=self.now - began,
+            denoise_seconds=(self.now - began) * held.denoising,
         )
         try:
             self._happen(committed)
@@ -238,11 +237,12 @@ class Simulation:
 
     def _provenance(self, mac: Mac, held: Held) -> Provenance:
         """One object for all images of a variant on a chip, as there may be a million."""
-        facts, unit = mac.facts, held.compute_unit
-        key = (facts.chip, held.digest)
+        facts, used = mac.facts, held.needs
+        key = (facts.chip, used)
         if key not in self._provenances:
+            unit = used.compute_unit
             self._provenances[key] = Provenance(
-                held.model, held.digest, VARIANTS[unit], facts.runtime, unit, facts.chip, facts.chip_class, {}
+                used.model, used.digest, VARIANTS[unit], facts.runtime, unit, facts.chip, facts.chip_class, {}
             )
         return self._provenances[key]
 
@@ -302,7 +302,7 @@ class Simulation:
         lost = [held.key for held in mac.held]
         self._vanish(mac)
         if not mac.is_away:
-            self._happen(ev.ModelsResident(mac.worker_id, ()))
+            self._happen(ev.ResidentsChanged(mac.worker_id, self.now, ()))
             for key in lost:
                 self._report(mac, AttemptReport(key, AttemptState.ABANDONED, "the renderer died"))
 
@@ -322,7 +322,10 @@ def _macs(fleet: Fleet, factors: list[float], units: tuple[ComputeUnit, ...], ch
             # A calibration is a mean over several steps, so it is less noisy than an image.
             measured = tuple(measurement(row, factor * (1 + fleet.noise * chance.gauss(0.0, 0.5))) for row in rows)
             own = replace(facts, measurements=measured) if fleet.is_calibrated else facts
-            made.append(Mac(number, f"mac-{number:05d}", own, factor, fleet.resident_models))
+            mac = Mac(number, f"mac-{number:05d}", own, factor, fleet.resident_models)
+            if fleet.is_calibrated or fleet.is_compiled:
+                mac.compiled.update(Resident(offer.model, offer.digest, unit) for offer in own.offers for unit in units)
+            made.append(mac)
     return made
 
 
@@ -361,8 +364,15 @@ def _opened(number: int, time: float, images: int, submitter: str, jobs: Jobs) -
     )
 
 
-def _held(key: AttemptKey, speed: Speed, digest: str, steps: int, images: list[int]) -> Held:
-    load = MODELS[speed.model].load_seconds[speed.compute_unit]
+def _held(key: AttemptKey, speed: Speed, needs: Resident, steps: int, images: list[int]) -> Held:
+    costs, unit = MODELS[needs.model], needs.compute_unit
     return Held(
-        key, speed.model, digest, speed.compute_unit, speed.seconds(steps), speed.seconds_per_step, load, deque(images)
+        key=key,
+        needs=needs,
+        seconds=speed.seconds(steps),
+        step_seconds=speed.seconds_per_step,
+        denoising=steps * speed.seconds_per_step / speed.seconds(steps),
+        load_seconds=costs.load_seconds[unit],
+        compile_seconds=costs.compile_seconds[unit],
+        images=deque(images),
     )

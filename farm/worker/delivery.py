@@ -28,6 +28,7 @@ class Picture:
     rendered: Rendered
     provenance: Provenance
     render_seconds: float
+    denoise_seconds: float
 
 
 class Delivery:
@@ -62,6 +63,7 @@ class Delivery:
             png=png,
             provenance=picture.provenance,
             render_seconds=picture.render_seconds,
+            denoise_seconds=picture.denoise_seconds,
             notes=picture.rendered.notes,
             evaluations=evaluation_count(picture.spec),
         )

@@ -153,7 +153,7 @@ class MeteredRenderer:
                 self._begin(report, now)
             case StepReport(key):
                 self._count_step(key, now)
-            case ResidencyReport(models) if models:
+            case ResidencyReport(residents) if residents:
                 self._end_stage(now)
             case ImageReport():
                 self._count_image(report, now)

@@ -29,6 +29,7 @@ from farm.domain import (
     Model,
     Provenance,
     RenderSpec,
+    Resident,
     WorkerFacts,
 )
 from farm.reports import (
@@ -148,7 +149,8 @@ class NullRenderer:
 
     def _attempt(self, assignment: Assignment) -> None:
         end = AttemptReport(assignment.key, AttemptState.SUCCEEDED)
-        self._tell(ResidencyReport((assignment.model,)))
+        resident = Resident(assignment.model, assignment.model_digest, assignment.compute_unit)
+        self._tell(ResidencyReport((resident,)))
         began = time.monotonic()
         try:
             for index, spec in assignment.images:

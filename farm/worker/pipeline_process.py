@@ -25,6 +25,7 @@ from farm.domain import (
     ModelVariant,
     Provenance,
     RenderSpec,
+    Resident,
 )
 from farm.reports import (
     AttemptReport,
@@ -216,14 +217,14 @@ class PipelineProcess:
             self._index = index
             began = time.monotonic()
             try:
-                rendered = self._render(pipeline, index, spec)
+                rendered, denoise_seconds = self._render(pipeline, index, spec)
             except (WithdrawnError, StoppedError):
                 raise
             except Exception as error:  # noqa: BLE001 - one image that fails must not cost the others theirs
                 self._delivery.put(failure(assignment.key, index, error))
             else:
                 seconds = time.monotonic() - began
-                self._delivery.put(Picture(assignment.key, index, spec, rendered, provenance, seconds))
+                self._delivery.put(Picture(assignment.key, index, spec, rendered, provenance, seconds, denoise_seconds))
                 self._tell_memory(assignment)
 
     def _tell_memory(self, assignment: Assignment) -> None:
@@ -233,18 +234,20 @@ class PipelineProcess:
             place = (assignment.model_digest, assignment.compute_unit)
             self._host.tell(MeasurementReport(Measurement(*place, peak_memory_bytes=used)))
 
-    def _render(self, pipeline: Pipeline, index: int, spec: RenderSpec) -> Rendered:
+    def _render(self, pipeline: Pipeline, index: int, spec: RenderSpec) -> tuple[Rendered, float]:
+        """Renders an image; gives it, and the seconds that its steps took."""
         steps = pipeline.render(spec)
-        step = 0
+        step, denoise_seconds = 0, 0.0
         while True:
             try:
                 next(steps)
             except StopIteration as finished:
                 rendered: Rendered = finished.value
-                return rendered
+                return rendered, denoise_seconds
             step += 1
             now = time.monotonic()
             self._step_times.add(now - self._step_began)
+            denoise_seconds += now - self._step_began
             self._step_began = now
             self._promise(Stage.DENOISE)
             self._host.tell(StepReport(self._key, index, step, spec.step_count))
@@ -256,7 +259,11 @@ class PipelineProcess:
         match self._resident:
             case (resident, unit, pipeline) if (resident, unit) == (variant, compute_unit):
                 return pipeline
-        return self._load(variant, compute_unit)
+        began = time.monotonic()
+        pipeline = self._load(variant, compute_unit)
+        took = time.monotonic() - began
+        self._host.tell(MeasurementReport(Measurement(variant.digest, compute_unit, load_seconds=took)))
+        return pipeline
 
     def _load(self, variant: ModelVariant, compute_unit: ComputeUnit) -> Pipeline:
         # One pipeline at a time fits every machine that fits the model; the old one goes before the new one comes.
@@ -268,7 +275,7 @@ class PipelineProcess:
         self._step_times = StepTimes()
         pipeline = self._load_pipeline(variant, self._settings.runtime, compute_unit, self._enter)
         self._resident = (variant, compute_unit, pipeline)
-        self._host.tell(ResidencyReport((variant.model,)))
+        self._host.tell(ResidencyReport((Resident(variant.model, variant.digest, compute_unit),)))
         return pipeline
 
     def _enter(self, stage: Stage) -> None:

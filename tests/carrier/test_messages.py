@@ -18,7 +18,7 @@ from farm.carrier.messages import (
     decode,
     encode,
 )
-from farm.domain import AttemptKey, AttemptState, ComputeUnit, Measurement
+from farm.domain import AttemptKey, AttemptState, ComputeUnit, Measurement, Resident
 from farm.reports import (
     AttemptReport,
     DeviceReport,
@@ -47,7 +47,7 @@ MESSAGES: list[Message] = [
     Told(ImageReport(KEY, 1, b"\x89PNG" * 100, PROVENANCE, 0.5, ("a note",)), 7),
     Told(ImageFailureReport(KEY, 1, "BAD", "it is bad"), 8),
     Told(AttemptReport(KEY, AttemptState.ABANDONED, "asleep", 1), 2**62),
-    Told(ResidencyReport(("shapes",))),
+    Told(ResidencyReport((Resident("shapes", "sha256:1", ComputeUnit.ALL),))),
     Told(DeviceReport("another farm has it")),
     Told(TrialReport("sha256:1", ComputeUnit.ALL, Stage.DENOISE, 1, 9)),
     Told(MeasurementReport(MEASURED)),

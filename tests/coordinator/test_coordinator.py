@@ -566,6 +566,7 @@ async def test_a_second_attempt_renders_from_the_other_end_and_the_loser_is_told
         first = await engine.next_assignment()
         engine.finish_image(first.key, 0, worker_id="slow")
         assert [index for index, _ in first.images] == [0, 1]
+        await wait_until_committed(coordinator, job_id, 1)
         engine.join("quick")
         second = await engine.next_assignment()
         assert [index for index, _ in second.images] == [1]
@@ -573,6 +574,12 @@ async def test_a_second_attempt_renders_from_the_other_end_and_the_loser_is_told
         job = await ended(coordinator, job_id)
         assert job.state is JobState.SUCCEEDED
         assert first.key in engine.cancelled
+
+
+async def wait_until_committed(coordinator: Coordinator, job_id: str, images: int) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while (await coordinator.job(job_id)).succeeded_count < images:
+            await asyncio.sleep(0.01)
 
 
 async def wait_for_worker(coordinator: Coordinator) -> None:

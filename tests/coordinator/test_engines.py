@@ -12,7 +12,7 @@ import pytest
 
 from farm.coordinator.engine import Heartbeat, Joined, Reported
 from farm.diffusion.png import read_provenance
-from farm.domain import AttemptState, WorkerFacts
+from farm.domain import AttemptState, Resident, WorkerFacts
 from farm.errors import VersionMismatchError
 from farm.reports import AttemptReport, ImageReport, ResidencyReport, StageReport, StepReport
 from farm.scheduler.state import LEASE_SECONDS
@@ -101,7 +101,11 @@ def test_an_assignment_without_images_loads_its_model_and_ends(rig: Rig) -> None
     given, seen = replace(assignment(55), images=()), len(rig.messages)
     rig.call(rig.engine.assign, rig.workers[0], given)
     assert rig.end_of(given.key).state is AttemptState.SUCCEEDED
-    rig.wait_for(Reported, lambda m: m.report == ResidencyReport((given.model,)), after=seen)
+    rig.wait_for(
+        Reported,
+        lambda m: m.report == ResidencyReport((Resident(given.model, given.model_digest, given.compute_unit),)),
+        after=seen,
+    )
     assert rig.images_of(given.key) == []
 
 

@@ -13,6 +13,7 @@ from farm.coordinator.views import JobView
 from farm.domain import ImageSpec, JobSpec, JobState, evaluation_count
 from farm.reports import ImageReport
 from farm.scheduler import events as ev
+from farm.scheduler.forecast import CHECKPOINTS, WINDOW
 from farm.scheduler.state import FarmState
 from farm.scheduler.transitions import apply
 from tests.builders import PROVENANCE, attempt_started, image_committed, job_opened, worker_facts
@@ -107,9 +108,9 @@ def test_what_is_read_is_what_was_kept() -> None:
     apply(state, ev.WorkerJoined("w", 0.0, worker_facts()))
     apply(state, attempt_started())
     apply(state, image_committed(seconds=3.0))
-    state.forecasts.learn(0.0, 10.0, 13.0)
+    state.forecasts.learn(0, 0.0, 10.0, 13.0)
     again = decode(encode(state))
     assert again.rates == state.rates
     assert again.rates.variants
     assert again.forecasts == state.forecasts
-    assert again.forecasts.ratios.maxlen == state.forecasts.ratios.maxlen
+    assert [window.maxlen for window in again.forecasts.ratios] == [WINDOW] * len(CHECKPOINTS)

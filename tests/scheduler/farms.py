@@ -10,6 +10,7 @@ from farm.domain import (
     Measurement,
     ModelOffer,
     Pin,
+    Resident,
     WorkerFacts,
 )
 from farm.reports import AttemptReport, ImageFailureReport, Report
@@ -89,6 +90,14 @@ class Farm:
         self.now += seconds
         for worker_id in self.state.workers:
             apply(self.state, ev.WorkerSeen(worker_id, self.now))
+
+    def load(self, worker_id: str) -> None:
+        """Lets a worker load what its first attempt needs, in place of what it has."""
+        key = self.state.workers[worker_id].attempts[0]
+        started = self.state.attempt(key).started
+        model = self.state.jobs[key.job_id].spec.model
+        resident = Resident(model, started.model_digest, started.compute_unit)
+        apply(self.state, ev.ResidentsChanged(worker_id, self.now, (resident,)))
 
     def finish(self, worker_id: str, seconds: float = 1.0) -> None:
         """Lets a worker render all of its first attempt, each image in so many seconds."""

@@ -2,14 +2,14 @@ import random
 from dataclasses import replace
 
 from farm.scheduler import events as ev
-from farm.scheduler.forecast import Forecasts
+from farm.scheduler.forecast import Forecasts, checkpoint
 from farm.scheduler.transitions import apply
 from tests.scheduler.farms import Farm, facts
 
 
 def ratios(farm: Farm) -> list[float]:
     """What the farm has learned of forecasts."""
-    return farm.state.forecasts.newest(farm.state.forecasts.count)
+    return list(farm.state.forecasts.newest)
 
 
 def render(farm: Farm, job_id: str, seconds: float) -> None:
@@ -32,15 +32,24 @@ def test_the_interval_covers_four_in_five_of_what_comes_whatever_the_errors_are(
         eta = forecasts.interval(0.0, 100.0)
         end = 100.0 * chance.lognormvariate(0.5, 0.7)
         hits += round_number >= 500 and eta.earliest <= end <= eta.latest
-        forecasts.learn(0.0, 100.0, end)
+        forecasts.learn(0, 0.0, 100.0, end)
     assert 0.75 <= hits / 1000 <= 0.85
 
 
 def test_a_farm_that_always_takes_half_as_long_again_is_believed() -> None:
     forecasts = Forecasts()
     for _ in range(200):
-        forecasts.learn(0.0, 100.0, 150.0)
+        forecasts.learn(0, 0.0, 100.0, 150.0)
     assert forecasts.interval(0.0, 100.0).likely == 150.0
+
+
+def test_jobs_that_are_half_done_are_judged_by_what_became_of_their_like() -> None:
+    forecasts = Forecasts()
+    for _ in range(200):
+        forecasts.learn(checkpoint(0.0), 0.0, 100.0, 150.0)
+        forecasts.learn(checkpoint(0.6), 60.0, 100.0, 100.0)
+    assert forecasts.interval(0.0, 100.0, settled_part=0.4).likely == 150.0
+    assert forecasts.interval(0.0, 100.0, settled_part=0.9).likely == 100.0
 
 
 def test_a_night_of_which_nothing_was_rendered_is_no_error_of_the_forecast() -> None:

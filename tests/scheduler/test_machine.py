@@ -16,8 +16,9 @@ from farm.errors import FarmError, StaleAttemptError
 from farm.reports import AttemptReport, DeviceReport, ImageFailureReport
 from farm.scheduler import events as ev
 from farm.scheduler.blame import MAX_TRIES
+from farm.scheduler.groups import DEPTH
 from farm.scheduler.scheduler import decide, judge
-from farm.scheduler.state import DEPTH, FarmState, LiveJob
+from farm.scheduler.state import FarmState, LiveJob
 from farm.scheduler.transitions import apply
 from tests.builders import OFFER, attempt_started, image_committed, job_opened, worker_facts
 

@@ -129,7 +129,7 @@ def test_a_worker_stays_with_the_model_that_it_has_loaded() -> None:
         farm.decide()
         attempt = farm.state.attempt(farm.state.workers["w"].attempts[0])
         models.append(attempt.started.model_digest)
-        apply(farm.state, ev.ModelsResident("w", (farm.state.jobs[attempt.started.job_id].spec.model,)))
+        farm.load("w")
         farm.finish("w")
         farm.decide()
     assert sum(one != other for one, other in itertools.pairwise(models)) == 1

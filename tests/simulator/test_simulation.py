@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from farm.errors import ScenarioError
+from farm.scheduler.groups import DEPTH
 from farm.scheduler.planning import PLAN_SECONDS
 from farm.scheduler.pull import UNKNOWN_TASK_IMAGES
-from farm.scheduler.state import DEPTH
 from farm.simulator.report import summarize
 from farm.simulator.scenario import NO_FAULTS, Fault, Faults, Fleet, Jobs, Macs, Workload, parse
 from farm.simulator.simulation import Simulation

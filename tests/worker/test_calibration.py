@@ -199,14 +199,24 @@ def test_a_variant_that_does_not_load_has_failed_its_trial() -> None:
         assert "weight.bin is cut short" in _next_trial(reports).failure
 
 
-def test_the_first_image_tells_how_much_memory_it_took() -> None:
-    with scripted_host() as (host, reports):
-        host.render(assignment(1, "", "", ""))
-        reports.end_of(1)
-        told = [report.measurement for report in reports.seen if isinstance(report, MeasurementReport)]
-        assert told[0].peak_memory_bytes > 1 << 20
-        assert (told[0].digest, told[0].compute_unit, told[0].is_trial) == ("sha256:1", CPU, False)
-        assert host.facts.measurements[0].peak_memory_bytes == told[-1].peak_memory_bytes
+def test_who_renders_tells_how_long_it_loaded_and_how_much_memory_its_first_image_took() -> None:
+    with scripted_host(models=(BOTH,)) as (host, reports):
+        for number, digest in enumerate(("sha256:1", "sha256:split", "sha256:1"), 1):
+            host.render(assignment(number, "", "", "", digest=digest))
+            reports.end_of(number)
+        told = [
+            report.measurement
+            for report in reports.seen
+            if isinstance(report, MeasurementReport) and report.measurement.digest == "sha256:1"
+        ]
+        loads = [one.load_seconds for one in told if one.load_seconds]
+        peaks = [one.peak_memory_bytes for one in told if one.peak_memory_bytes]
+        assert len(loads) == 2, "one for each time that it was loaded, not for each image"
+        assert peaks[0] > 1 << 20
+        assert {(one.compute_unit, one.is_trial) for one in told} == {(CPU, False)}
+        known = host.facts.measured("sha256:1", CPU)
+        assert (known.load_seconds, known.peak_memory_bytes) == (loads[1], max(peaks))
+        assert known.first_load_seconds == pytest.approx(max(loads))
 
 
 def _is_trial(report: object) -> bool:

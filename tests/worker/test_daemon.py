@@ -28,7 +28,7 @@ from farm.carrier.messages import (
     decode,
     encode,
 )
-from farm.domain import AttemptKey, AttemptState
+from farm.domain import AttemptKey, AttemptState, ComputeUnit, Resident
 from farm.errors import FarmError, VersionMismatchError, WorkerNameTakenError
 from farm.renderer import Renderer
 from farm.reports import AttemptReport, ImageReport, MeasurementReport, ResidencyReport, StepReport
@@ -306,7 +306,7 @@ def test_a_bridge_learns_which_models_are_loaded(folder: Path) -> None:
         first.end_of(1)
         second, _ = running.bridge()
         told = second.next(Told)
-        assert told == Told(ResidencyReport(("scripted",)))
+        assert told == Told(ResidencyReport((Resident("scripted", "sha256:1", ComputeUnit.CPU_ONLY),)))
 
 
 def test_what_is_measured_is_told_at_once_and_again_to_each_new_bridge(
@@ -321,8 +321,11 @@ def test_what_is_measured_is_told_at_once_and_again_to_each_new_bridge(
         bridge.say(assignment(1))
         told = bridge.next(Told, lambda t: isinstance(t.report, MeasurementReport))
         assert isinstance(told.report, MeasurementReport)
+        measured = hello.facts.with_measurement(told.report.measurement)
+        assert measured.measurements[0].was_loaded
         _, greeting = running.bridge()
-        assert greeting.facts.measurements == (told.report.measurement,)
+        assert [one.digest for one in greeting.facts.measurements] == [one.digest for one in measured.measurements]
+        assert greeting.facts.measurements[0].first_load_seconds == measured.measurements[0].first_load_seconds
     finally:
         running.stop()
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from farm.domain import Assignment, AttemptKey, AttemptState, Model, WorkerFacts
+from farm.domain import Assignment, AttemptKey, AttemptState, ComputeUnit, Model, Resident, WorkerFacts
 from farm.metrics import WORKER, Meters
 from farm.reports import (
     AttemptReport,
@@ -113,7 +113,7 @@ def test_loading_a_model_in_parts_is_one_load(rig: Rig) -> None:
     rig.say(StageReport(KEY, Stage.COMPILE))
     rig.say(StageReport(KEY, Stage.LOAD), after=20)
     rig.say(StageReport(KEY, Stage.LOAD), after=2)
-    rig.say(ResidencyReport(("scripted",)), after=3)
+    rig.say(ResidencyReport((Resident("scripted", "sha256:1", ComputeUnit.CPU_ONLY),)), after=3)
     rig.say(StageReport(KEY, Stage.ENCODE, 10), after=60)
     assert (rig.stage(Stage.COMPILE), rig.stage(Stage.LOAD)) == ((1, 20), (1, 5))
 

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 import pytest
 from PIL import Image
 
-from farm.domain import AttemptKey, AttemptState, ChipClass
+from farm.domain import AttemptKey, AttemptState, ChipClass, ComputeUnit, Resident
 from farm.reports import (
     AttemptReport,
     DeviceReport,
@@ -70,7 +70,7 @@ def test_an_assignment_without_images_loads_the_model_and_the_next_one_need_not(
     with scripted_host() as (host, reports):
         host.render(dataclasses.replace(assignment(1), images=()))
         assert reports.end_of(1).state is AttemptState.SUCCEEDED
-        assert ResidencyReport(("scripted",)) in reports.seen
+        assert ResidencyReport((Resident("scripted", "sha256:1", ComputeUnit.CPU_ONLY),)) in reports.seen
         loaded = len(reports.seen)
         assert_renders(host, reports, 2)
         assert not any(isinstance(r, StageReport) and r.stage is Stage.LOAD for r in reports.seen[loaded:])
@@ -128,8 +128,10 @@ def test_a_model_is_loaded_once_and_another_takes_its_place() -> None:
         for number, digest in enumerate(["sha256:a", "sha256:a", "sha256:b"], 1):
             host.render(assignment(number, digest=digest))
         reports.end_of(3)
-    resident = [report.models for report in reports.seen if isinstance(report, ResidencyReport)]
-    assert resident == [(), ("scripted",), (), ("other",)]
+    resident = [
+        [one.model for one in report.residents] for report in reports.seen if isinstance(report, ResidencyReport)
+    ]
+    assert resident == [[], ["scripted"], [], ["other"]]
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,7 @@ def test_a_child_that_is_killed_is_replaced_and_its_attempts_are_abandoned(locks
         ]
         assert "signal 9" in ends[0].reason
         assert "image 11" in ends[0].reason
-        assert reports.next(ResidencyReport).models == ()
+        assert reports.next(ResidencyReport).residents == ()
         assert_renders(host, reports, 3)
 
 
