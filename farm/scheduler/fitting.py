@@ -73,9 +73,7 @@ def fit(rates: Rates, demand: Demand, facts: WorkerFacts) -> Way | Unfit:
         return Unfit(Misfit.LACKS_SIZE, f"has {demand.model}, but not for {demand.width}x{demand.height}")
     allowed = list(_allowed(demand.pin, facts, of_size))
     if not allowed:
-        return Unfit(
-            Misfit.LACKS_VARIANT, f"has {demand.model}, but in no variant and on no compute unit that the job allows"
-        )
+        return Unfit(Misfit.LACKS_VARIANT, _no_variant(demand, facts, of_size))
     failures = {(one.digest, one.compute_unit): one.failure for one in facts.measurements if one.failure}
     working = [(offer, unit) for offer, unit in allowed if (offer.digest, unit) not in failures]
     if not working:
@@ -110,6 +108,19 @@ def _allowed(pin: Pin, facts: WorkerFacts, offers: Iterable[ModelOffer]) -> Iter
             is_wanted = unit is pin.compute_unit if pin.compute_unit else unit is not ComputeUnit.ALL
             if is_wanted and offer.attention in PROPER_VARIANTS[unit]:
                 yield offer, unit
+
+
+def _no_variant(demand: Demand, facts: WorkerFacts, offers: Iterable[ModelOffer]) -> str:
+    """Why no variant on no compute unit is what a job is pinned to."""
+    pin = demand.pin
+    forms = ", ".join(dict.fromkeys(offer.attention.value for offer in offers))
+    has = f"has {demand.model} as {forms} and renders on {', '.join(unit.value for unit in facts.compute_units)}"
+    if pin.compute_unit and pin.attention and pin.attention not in PROPER_VARIANTS[pin.compute_unit]:
+        return (
+            f"{has}; {pin.attention.value}, to which the job is pinned, is never rendered on {pin.compute_unit.value}"
+        )
+    pinned = [*(one.value for one in (pin.attention, pin.compute_unit) if one), *filter(None, (pin.model_digest,))]
+    return f"{has}; the job is pinned to {' and '.join(pinned)}" if pinned else f"{has}, which do not go together"
 
 
 def _one_a_unit(choices: Iterable[tuple[ModelOffer, ComputeUnit]]) -> list[tuple[ModelOffer, ComputeUnit]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm.domain import ComputeUnit, Measurement, Pin
+from farm.domain import AttentionVariant, ComputeUnit, Measurement, Pin
 from farm.scheduler import events as ev
 from farm.scheduler.explain import Reason, explain
 from farm.scheduler.transitions import apply
@@ -83,6 +83,28 @@ def test_a_worker_that_is_away_is_only_waited_for_if_it_could_render_the_job() -
     assert detail(farm, "j", "here") == lacks
     assert detail(farm, "j", "away") == lacks
     assert detail(farm, "j", "drained") == (Reason.DRAINING, "is draining: drained by an administrator")
+
+
+@pytest.mark.parametrize(
+    ("pin", "why"),
+    [
+        (Pin(compute_unit=ComputeUnit.CPU_AND_GPU), "the job is pinned to CPU_AND_GPU"),
+        (
+            Pin(attention=AttentionVariant.SPLIT_EINSUM, model_digest="sha256:b"),
+            "the job is pinned to SPLIT_EINSUM and sha256:b",
+        ),
+        (
+            Pin(attention=AttentionVariant.ORIGINAL, compute_unit=ComputeUnit.CPU_AND_NE),
+            "ORIGINAL, which the job is pinned to, never goes to CPU_AND_NE",
+        ),
+    ],
+)
+def test_a_pin_to_a_variant_that_a_worker_lacks_is_told_with_what_it_has(pin: Pin, why: str) -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 1.0}))
+    farm.submit("j", "a", 10, pin=pin)
+    farm.decide()
+    assert detail(farm, "j", "w") == (Reason.LACKS_VARIANT, f"has a as ORIGINAL and renders on CPU_ONLY; {why}")
 
 
 def test_a_model_that_failed_its_trial_is_told_with_what_was_tried() -> None:
