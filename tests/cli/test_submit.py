@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from farm.contact_sheet import CELL_WIDTH
 from farm.diffusion.png import read_provenance
 from farm.output_folder import clear_output_folder
 from tests.cli.conftest import Run
@@ -122,9 +123,17 @@ def test_a_grid_renders_each_prompt_with_each_combination_from_the_same_noise(ru
 
 
 def test_a_grid_of_two_settings_is_a_table_on_the_contact_sheet(run: Run, tmp_path: Path) -> None:
-    entries(run, tmp_path, "-t", "-p", "a {red|blue} circle", "--vary", "steps=1,2,3")
-    with Image.open(tmp_path / "out" / "contact-sheet.png") as sheet:
-        assert sheet.width > 3 * 192 or sheet.height > 3 * 192
+    def paper_at_the_left(*arguments: object) -> float:
+        """The part of the contact sheet's first column on which nothing is, no picture and no writing."""
+        entries(run, tmp_path, *arguments)
+        with Image.open(tmp_path / "out" / "contact-sheet.png") as sheet:
+            column = sheet.crop((0, 0, CELL_WIDTH, sheet.height))
+        return max(count for count, _ in column.getcolors(maxcolors=column.width * column.height) or []) / (
+            column.width * column.height
+        )
+
+    assert paper_at_the_left("-t", "-p", "a {red|blue} circle", "--vary", "steps=1,2,3") > 0.9, "heads of rows"
+    assert paper_at_the_left(*(part for number in range(6) for part in ("-p", f"circle {number}"))) < 0.5, "pictures"
 
 
 @pytest.mark.parametrize(
