@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -134,23 +134,11 @@ class Batch:
     def lost_but_for(self, *reasons: str) -> list[str]:
         """The story of each attempt that was lost for another reason.
 
-        Silence is another reason, too, unless the machine had no time for the worker to speak (`TOO_SLOW`), or the
-        coordinator stood still itself.
+        Silence is another reason, too, unless the machine had no time for the worker to speak.
         """
         others = [line for line in self.lost_attempts() if not any(reason in line for reason in reasons)]
-        return [line for line in others if not self._had_no_time_to_speak(line)]
-
-    def _had_no_time_to_speak(self, lost: str) -> bool:
-        silent = re.search(rf"{SILENCE} for (\d+) s", lost)
-        if silent is None:
-            return False
-        until = logged_at(lost)
-        since = until - int(silent[1]) - 1
-        stood_still = [line for line in self.log().splitlines() if "loop.clock_jumped" in line]
-        return (
-            any(since <= logged_at(line) <= until for line in stood_still)
-            or self._fleet.pace.slowness(since, until) >= TOO_SLOW
-        )
+        log = self.log().splitlines()
+        return [line for line in others if not had_no_time_to_speak(line, log, self._fleet.pace)]
 
     def lost_numbers(self) -> set[int]:
         """Number of each attempt that was lost."""
@@ -160,6 +148,23 @@ class Batch:
         """The story of each attempt that was lost, as the coordinator's log has it."""
         lines = [line for line in self.log().splitlines() if "attempt.abandoned" in line]
         return [line for line in lines if self.job_id in line]
+
+
+def had_no_time_to_speak(lost: str, log: Sequence[str], pace: Pace) -> bool:
+    """Whether a worker was silent because its machine was too slow, or the coordinator stood still itself.
+
+    Args:
+        lost: The line about an attempt that was lost.
+        log: What else the coordinator logged.
+        pace: How slow the machine was.
+    """
+    silent = re.search(rf"{SILENCE} for (\d+) s", lost)
+    if silent is None:
+        return False
+    until = logged_at(lost)
+    since = until - int(silent[1]) - 1
+    stood_still = [logged_at(line) for line in log if "loop.clock_jumped" in line]
+    return any(since <= time <= until for time in stood_still) or pace.slowness(since, until) >= TOO_SLOW
 
 
 def logged_at(line: str) -> float:

@@ -105,6 +105,10 @@ class Fleet:
         """What a worker keeps."""
         return self._folder / worker
 
+    def kept(self, worker: str) -> list[Path]:
+        """Files of what a worker has finished and nobody has taken, in order."""
+        return sorted((self.folder(worker) / "outbox").glob("*.report"))
+
     def _start(self, name: str, *command: object) -> subprocess.Popen[bytes]:
         with (self._folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(

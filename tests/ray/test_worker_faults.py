@@ -126,20 +126,16 @@ def test_what_a_worker_finished_alone_is_delivered_even_if_coordinator_and_worke
     batch = Batch(fleet, tmp_path, pin=NULL)
     fleet.coordinator.kill()
     fleet.coordinator.wait()
-    assert eventually(lambda: len(kept(fleet, "one")) >= 3), "the worker does not go on alone"
+    assert eventually(lambda: len(fleet.kept("one")) >= 3), "the worker does not go on alone"
     fleet.workers["one"].kill()
     fleet.workers["one"].wait()
-    alone = set(kept(fleet, "one"))
+    alone = set(fleet.kept("one"))
     before = batch.committed()
     fleet.start_coordinator()
     fleet.start_worker("one")
     batch.finish()
     assert before.items() <= batch.committed().items(), "a committed image was rendered again"
-    assert eventually(lambda: not alone & set(kept(fleet, "one"))), "the outbox is not empty"
-
-
-def kept(fleet: Fleet, name: str) -> list[Path]:
-    return sorted((fleet.folder(name) / "outbox").glob("*.report"))
+    assert eventually(lambda: not alone & set(fleet.kept("one"))), "the outbox is not empty"
 
 
 def test_a_worker_that_delivers_garbage_is_set_aside_and_the_others_render_the_batch(
