@@ -116,9 +116,7 @@ def _no_variant(demand: Demand, facts: WorkerFacts, offers: Iterable[ModelOffer]
     forms = ", ".join(dict.fromkeys(offer.attention.value for offer in offers))
     has = f"has {demand.model} as {forms} and renders on {', '.join(unit.value for unit in facts.compute_units)}"
     if pin.compute_unit and pin.attention and pin.attention not in PROPER_VARIANTS[pin.compute_unit]:
-        return (
-            f"{has}; {pin.attention.value}, to which the job is pinned, is never rendered on {pin.compute_unit.value}"
-        )
+        return f"{has}; {pin.attention.value}, which the job is pinned to, never goes to {pin.compute_unit.value}"
     pinned = [*(one.value for one in (pin.attention, pin.compute_unit) if one), *filter(None, (pin.model_digest,))]
     return f"{has}; the job is pinned to {' and '.join(pinned)}" if pinned else f"{has}, which do not go together"
 
