@@ -37,6 +37,7 @@ class Pace:
             process = subprocess.Popen([sys.executable, "-m", "tests.ray.pace"], stdout=log)
         try:
             yield
+            assert process.poll() is None, "nobody measures any more: every silence would be excused"
         finally:
             process.kill()
             process.wait()
