@@ -1,4 +1,6 @@
 import hashlib
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,31 @@ def test_an_image_is_on_disk_under_its_attempt_with_its_hash(store: ArtifactStor
     assert store.store([(path, b"png")]) == [Stored(hashlib.sha256(b"png").hexdigest(), 3)]
     assert path.read_bytes() == b"png"
     assert files(store) == {"j/01234/01234567-3.png"}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac flushes files by another call")
+def test_an_image_is_flushed_before_it_has_its_name_and_its_folder_before_it_is_said_to_be_stored(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[tuple[str, int]] = []
+    flush, rename = os.fsync, os.rename
+
+    def note_flush(descriptor: int) -> None:
+        flush(descriptor)
+        happened.append(("flushed", os.fstat(descriptor).st_ino))
+
+    def note_rename(source: Path, target: Path) -> None:
+        rename(source, target)
+        happened.append(("named", target.stat().st_ino))
+
+    monkeypatch.setattr(os, "fsync", note_flush)
+    monkeypatch.setattr(os, "rename", note_rename)
+    path = store.path("j", 0, 1)
+    store.store([(path, b"png")])
+    file, folder = path.stat().st_ino, path.parent.stat().st_ino
+    assert happened[-3:] == [("flushed", file), ("named", file), ("flushed", folder)]
+    above = {path.parents[1].stat().st_ino, path.parents[2].stat().st_ino}
+    assert {inode for what, inode in happened[:-3] if what == "flushed"} == above, "new folders are flushed into theirs"
 
 
 def test_two_attempts_at_an_image_never_share_a_file(store: ArtifactStore) -> None:

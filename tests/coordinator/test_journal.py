@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from farm.coordinator.journal import Journal
-from farm.coordinator.journal_file import MIGRATIONS, decode_spec, encode_spec
+from farm.coordinator.journal_file import MIGRATIONS, Connection, decode_spec, encode_spec
 from farm.coordinator.journal_reader import JournalReader
 from farm.domain import AttemptState, ImageSpec, ImageState, JobState
 from farm.errors import JournalError
@@ -51,6 +51,12 @@ def image_failed(index: int, is_final: bool) -> ev.ImageFailed:
 def accept(journal: Journal, prompts: int = 4, job_id: str = "j") -> None:
     journal.stage(job_id, "")
     journal.stage_entries(job_id, 0, [encode_spec(ImageSpec(prompt=f"p{i}")) for i in range(prompts)])
+
+
+def test_a_transaction_that_has_returned_is_flushed_to_the_disk(path: Path) -> None:
+    sql = Connection(path).sql
+    asked = {name: sql.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous", "fullfsync")}
+    assert asked == {"journal_mode": ("wal",), "synchronous": (2,), "fullfsync": (1,)}
 
 
 def test_what_is_replayed_is_what_was_written_in_its_order(journal: Journal, reader: JournalReader) -> None:

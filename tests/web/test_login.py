@@ -4,6 +4,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from farm.access.authority import CERTIFICATE_FILE
 from farm.access.tokens import Role, Tokens
 from farm.errors import UnauthenticatedError
-from farm.web.sessions import SESSION_SECONDS, Sessions
+from farm.web.sessions import LINK_SECONDS, SESSION_SECONDS, Sessions
 from farm.web.site import PAGE_HEADER
 from tests.running_farm import RunningFarm, running_farm
 from tests.waiting import PATIENCE
@@ -96,6 +97,23 @@ def test_a_session_that_is_forged_or_too_old_counts_for_nothing(tmp_path: Path) 
             Sessions(b"key", tokens).token(forged)
     with pytest.raises(UnauthenticatedError):
         Sessions(b"key", tokens, now=lambda: time.time() + SESSION_SECONDS + 1).token(cookie)
+
+
+def test_a_link_counts_for_its_own_path_and_for_an_hour(tmp_path: Path) -> None:
+    sessions = Sessions(b"key", Tokens(tmp_path))
+    path, _, query = sessions.link("/images/j/0.png").partition("?")
+    expiry, signature = (values[0] for values in parse_qs(query).values())
+    sessions.check_link(path, expiry, signature)
+    later = Sessions(b"key", Tokens(tmp_path), now=lambda: time.time() + LINK_SECONDS + 1)
+    for judge, shown in (
+        (sessions, ("/images/j/1.png", expiry, signature)),
+        (sessions, (path, str(int(expiry) + 1), signature)),
+        (sessions, (path, expiry, "")),
+        (Sessions(b"another", Tokens(tmp_path)), (path, expiry, signature)),
+        (later, (path, expiry, signature)),
+    ):
+        with pytest.raises(UnauthenticatedError, match="This link has expired"):
+            judge.check_link(*shown)
 
 
 def test_the_api_is_the_same_as_over_grpc_also_in_whose_jobs_are_whose(farm: RunningFarm, web: httpx.Client) -> None:
