@@ -16,7 +16,6 @@ images and loads alike: the median of the newest few stands, as they are too rar
 
 import math
 from dataclasses import dataclass, field
-from statistics import median
 
 from farm.domain import ComputeUnit, Measurement, ModelOffer, WorkerFacts
 from farm.scheduler.chips import COMPILE_SECONDS, LOAD_SECONDS, prior_seconds
@@ -154,7 +153,8 @@ class Recent:
     def take(self, value: float) -> None:
         """Takes one more in, in place of the oldest."""
         self.seen = [*self.seen[1 - NEWEST :], value]
-        self.value = median(self.seen)
+        ordered, middle = sorted(self.seen), len(self.seen) // 2
+        self.value = (ordered[middle] + ordered[~middle]) / 2
 
 
 @dataclass(slots=True)

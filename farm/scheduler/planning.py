@@ -60,7 +60,8 @@ def make_plan(state: FarmState, now: float) -> Plan:
         _level(state, priority, by_level[priority], kinds, ways, hands, served)
         for priority in sorted(by_level, reverse=True)
     )
-    running = running_tasks(state, ways, now)
+    is_tail = any(job.attempts and not job.is_runnable for job in state.jobs.values())
+    running = running_tasks(state, ways, now) if is_tail or state.vacant[0] else ()
     attempts = sum(len(job.attempts) for job in state.jobs.values())
     cells = len(state.jobs) + sum(len(state.groups) * len(level.queues) for level in levels)
     cells += attempts // ATTEMPTS_A_CELL

@@ -93,7 +93,10 @@ def _job_end(job: LiveJob, now: float) -> ev.JobEnded:
 def _placements(state: FarmState, plan: Plan, now: float) -> Iterator[ev.AttemptStarted]:
     """Everybody gets something to render before anybody gets something to render next; the quickest come first."""
     for depth in range(DEPTH):
-        for key in sorted(state.vacant[depth], key=lambda key: soonest_seconds(state, plan, key)):
+        keys = list(state.vacant[depth])
+        if len(keys) > 1:
+            keys.sort(key=lambda key: soonest_seconds(state, plan, key))
+        for key in keys:
             yield from _fill(state, plan, key, depth, now)
 
 
