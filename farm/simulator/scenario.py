@@ -68,7 +68,8 @@ class Fleet:
         spread: Relative standard deviation of the speeds of Macs that are alike.
         noise: Relative standard deviation of images on one Mac.
         is_calibrated: Whether each Mac has measured both compute units before it joins.
-        is_compiled: Whether models were compiled before; if not, the first load of each includes it.
+        is_compiled: Whether models were compiled before, as they are where Macs have calibrated; if not, the first load
+            of each includes it.
         resident_models: Models that a Mac keeps loaded.
     """
 
@@ -200,6 +201,12 @@ def _unknown(read: Mapping[str, Any], form: Any) -> Iterator[str]:
                     yield from (f"{key}[{number}].{inner}" for inner in _unknown(row, _ROWS[key]))
 
 
+def _wrong_fleet(fleet: Fleet) -> Iterator[str]:
+    # Which chips are known is looked up where their speeds are.
+    if fleet.is_calibrated and not fleet.is_compiled:
+        yield "`is_compiled = false` needs `is_calibrated = false`, as a Mac that has measured a model has compiled it"
+
+
 def _wrong_jobs(workload: Workload) -> Iterator[str]:
     for number, jobs in enumerate(workload.job):
         if jobs.model not in MODELS:
@@ -218,7 +225,7 @@ def _wrong_faults(faults: Faults) -> Iterator[str]:
 
 
 _WRONG: Mapping[type, Callable[[Any], Iterator[str]]] = {
-    Fleet: lambda _: iter(()),  # which chips are known is looked up where their speeds are
+    Fleet: _wrong_fleet,
     Workload: _wrong_jobs,
     Faults: _wrong_faults,
 }

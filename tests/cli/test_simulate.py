@@ -111,6 +111,7 @@ def simulated(
         ("fleet", ONE_MAC + 'models = ["sd-9"]', "Nothing is known of sd-9 on Apple M1"),
         ("fleet", ONE_MAC + "core_count = 8", "mac[0].core_count"),
         ("fleet", "resident_models = 0" + ONE_MAC, ">= 1 - at `$.resident_models`"),
+        ("fleet", "is_compiled = false" + ONE_MAC, "needs `is_calibrated = false`"),
         ("workload", "job = []", "length >= 1 - at `$.job`"),
         ("workload", '[[job]]\nmodel = "sd-9"\nimages = 1', 'job[0].model is "sd-9"'),
         ("workload", WORKLOAD.replace("40", "0"), ">= 1 - at `$.job[0].images`"),

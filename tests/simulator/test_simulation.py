@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.domain import ComputeUnit
 from farm.errors import ScenarioError
 from farm.scheduler.groups import DEPTH
 from farm.scheduler.planning import PLAN_SECONDS
@@ -11,8 +12,9 @@ from farm.scheduler.pull import UNKNOWN_TASK_IMAGES
 from farm.simulator.report import summarize
 from farm.simulator.scenario import NO_FAULTS, Fault, Faults, Fleet, Jobs, Macs, Workload, parse
 from farm.simulator.simulation import Simulation
-from farm.simulator.speeds import speeds
+from farm.simulator.speeds import MODELS, digest, speeds
 
+ANE = ComputeUnit.CPU_AND_NE
 EXAMPLES = Path(__file__).parents[2] / "examples" / "fleets"
 
 DESK = Fleet((Macs("Apple M1", 8), Macs("Apple M2 Pro", 16), Macs("Apple M1 Max", 32)))
@@ -230,3 +232,18 @@ def test_a_model_is_never_placed_on_macs_whose_memory_it_exceeds_once_that_is_kn
     (left,) = summarize(simulation).left_out
     assert (left.chip, left.memory_gb, left.macs, left.model) == ("Apple M1", 8, 3, "sdxl")
     assert "12.0 GB" in left.reason
+
+
+def test_macs_fresh_from_the_box_compile_each_model_once_and_the_farm_learns_what_that_takes() -> None:
+    fleet = Fleet((Macs("Apple M1", 8, count=2),), noise=0.0, spread=0.0, is_calibrated=False, is_compiled=False)
+    times = (0.0, 2000.0)
+    simulation = run(fleet, Workload(tuple(Jobs("sd-1.5", 40, at=at) for at in times)))
+    assert images_once(simulation)
+    costs, (mac, _) = MODELS["sd-1.5"], simulation.macs
+    first = costs.load_seconds[ANE] + costs.compile_seconds[ANE]
+    starts = [min(span.start for span in simulation.records.spans if span.start >= at) - at for at in times]
+    assert starts == [first, 0.0]
+    (offer,) = (offer for offer in mac.facts.offers if offer.digest == digest("sd-1.5", ANE))
+    learned = simulation.state.rates
+    assert learned.load_seconds(replace(mac.facts, measurements=()), offer, ANE) == first
+    assert learned.load_seconds(mac.facts, offer, ANE) == costs.load_seconds[ANE]
