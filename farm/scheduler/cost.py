@@ -191,7 +191,7 @@ class Rates:
         fixed: What an image takes beside its steps, in steps.
         warm_loads: Seconds to load a variant that the machine has compiled before.
         first_loads: Seconds of a machine's first load of a variant, compilation included.
-        peaks: Measured by digest and compute unit: bytes of memory in use at most.
+        memory: Measured by runtime, digest and compute unit: bytes in use at most.
         said: By worker, digest and compute unit: the newest measurement that was taken in. A worker says it again
             whenever it joins, and it is no fresh sample then.
     """
@@ -202,7 +202,7 @@ class Rates:
     fixed: Seen = field(default_factory=Seen)
     warm_loads: Seen = field(default_factory=Seen)
     first_loads: Seen = field(default_factory=Seen)
-    peaks: dict[UseKey, int] = field(default_factory=dict)
+    memory: dict[tuple[str, str, ComputeUnit], int] = field(default_factory=dict)
     said: dict[tuple[str, str, ComputeUnit], Measurement] = field(default_factory=dict)
 
     def calibrate(self, worker_id: str, facts: WorkerFacts) -> None:
@@ -222,7 +222,9 @@ class Rates:
             return
         use = (measured.digest, measured.compute_unit)
         key = (facts.chip, facts.gpu_cores, *use)
-        self.peaks[use] = max(self.peaks.get(use, 0), measured.peak_memory_bytes)
+        if measured.peak_memory_bytes > 0:
+            place = (facts.runtime, *use)
+            self.memory[place] = max(self.memory.get(place, 0), measured.peak_memory_bytes)
         before = self.said.get((worker_id, *use), Measurement(*use))
         self.said[worker_id, *use] = measured
         if measured.load_seconds not in (0.0, before.load_seconds):
@@ -312,10 +314,12 @@ class Rates:
             return warm if warm is not None else min(LOAD_SECONDS[unit], first or math.inf)
         return first if first is not None else (LOAD_SECONDS[unit] if warm is None else warm) + COMPILE_SECONDS[unit]
 
-    def peak_memory(self, digest: str, unit: ComputeUnit) -> int:
-        """Bytes that a variant needs on a compute unit; as much as on any other where only that was measured."""
-        elsewhere = max((peak for (other, _), peak in self.peaks.items() if other == digest), default=0)
-        return self.peaks.get((digest, unit), elsewhere)
+    def peak_memory(self, runtime: str, digest: str, unit: ComputeUnit) -> int:
+        """Bytes that a variant needs with a runtime; as much as on any unit of it where only another was measured."""
+        known = self.memory.get((runtime, digest, unit))
+        if known is not None:
+            return known
+        return max((peak for place, peak in self.memory.items() if place[:2] == (runtime, digest)), default=0)
 
     def pace(self, worker_id: str) -> float:
         """A worker's pace, in whole buckets: the logarithm of how much slower it is than its like."""

@@ -6,11 +6,12 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from farm.domain import Pin
+from farm.domain import Pin, WorkerState
+from farm.scheduler.cost import UNSURE
 from farm.scheduler.fitting import Demand, fit
 from farm.scheduler.forecast import Eta
 from farm.scheduler.groups import Group
-from farm.scheduler.plan import Late, Level, Way
+from farm.scheduler.plan import Late, Level, Plan, Way
 from farm.scheduler.state import FarmState, LiveJob
 from farm.scheduler.whole import Crew, least_seconds
 
@@ -19,12 +20,21 @@ LEAST_PART = 0.1
 
 
 def eta(state: FarmState, job: LiveJob, now: float) -> Eta | None:
-    """When a job is expected to end; None while that cannot be told: nothing of it runs or is planned to."""
+    """When a job is expected to end; None while that cannot be told.
+
+    That is while nothing of it runs or is planned to, or while nobody who could render it has ever rendered its like.
+    """
     plan = state.plan
-    if plan is None or job.job_id not in plan.ends or not job.is_active:
+    if plan is None or job.job_id not in plan.ends or not job.is_active or not _is_priced(plan, job):
         return None
     end = plan.ends[job.job_id]
     return state.forecasts.interval(now, max(end - now, LEAST_PART * (end - plan.time)), job.settled_part)
+
+
+def _is_priced(plan: Plan, job: LiveJob) -> bool:
+    """Whether some machine is known to take how long for an image of a job; a draining one's own speed is."""
+    ways = [way for (_, kind), way in plan.ways.items() if kind == job.kind.number]
+    return not ways or any(way.deviation <= UNSURE for way in ways)
 
 
 def eta_ahead(
@@ -96,7 +106,7 @@ def fluid_ends(
     for late in running:
         job = state.jobs[late.key.job_id]
         worker = state.workers[job.attempts[late.key.number].started.worker_id]
-        if job.is_active and not job.is_runnable and worker.place is not None:
+        if job.is_active and not job.is_runnable and worker.state in (WorkerState.ACTIVE, WorkerState.DRAINING):
             ends[job.job_id] = max(ends.get(job.job_id, now), late.finish)
     before = 0.0
     for level in levels:

@@ -83,9 +83,9 @@ def fit(rates: Rates, demand: Demand, facts: WorkerFacts) -> Way | Unfit:
         )
         return Unfit(Misfit.LACKS_VARIANT, f"has {demand.model}, but cannot render with it: {'; '.join(tried)}")
     room = room_bytes(facts)
-    roomy = [(offer, unit) for offer, unit in working if rates.peak_memory(offer.digest, unit) <= room]
+    roomy = [(offer, unit) for offer, unit in working if rates.peak_memory(facts.runtime, offer.digest, unit) <= room]
     if not roomy:
-        least = min(rates.peak_memory(offer.digest, unit) for offer, unit in working)
+        least = min(rates.peak_memory(facts.runtime, offer.digest, unit) for offer, unit in working)
         return Unfit(
             Misfit.LACKS_MEMORY,
             f"has {facts.memory_bytes / 2**30:.0f} GB of memory, of which a model may take {room / 2**30:.1f} GB; "

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 
+from farm.domain import WorkerState
 from farm.scheduler.groups import is_resident
 from farm.scheduler.plan import Late, Way
 from farm.scheduler.state import FarmState, Worker
 
 AWAY_SECONDS = 60.0
-"""A task of a suspended or drained worker is thought to end so late: nobody knows when, and idle workers are free."""
+"""A task of a worker that cannot work now is thought to end so late: nobody knows when, and idle workers are free."""
 
 
 def running_tasks(state: FarmState, ways: Mapping[tuple[int, int], Way], now: float) -> tuple[Late, ...]:
@@ -28,7 +29,9 @@ def _ends(
         job = state.jobs[key.job_id]
         attempt, way = job.attempts[key.number], ways.get((worker.machine, job.kind.number))
         use = (attempt.started.model_digest, attempt.started.compute_unit)
-        if worker.place is None or way is None:
+        if worker.state is WorkerState.DRAINING and worker.image_seconds:
+            finish += worker.image_seconds * len(attempt.task.remaining)
+        elif worker.place is None or way is None:
             finish = max(finish, now + AWAY_SECONDS)
         else:
             is_loaded = use == before if before else is_resident(worker.residents, *use)

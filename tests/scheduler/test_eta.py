@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from farm.domain import ComputeUnit, JobSpec, Pin
+from farm.scheduler import events as ev
 from farm.scheduler.eta import eta, eta_ahead
 from farm.scheduler.state import kind_of
 from farm.scheduler.transitions import apply
@@ -10,15 +11,31 @@ from tests.builders import DEFAULTS, job_opened, job_spec
 from tests.scheduler.farms import Farm, facts, offer
 
 
-def test_the_first_image_of_a_model_corrects_what_was_foretold_without_knowing_it() -> None:
+def test_nothing_is_foretold_of_a_model_before_its_first_image() -> None:
     farm = Farm()
     farm.join("w", replace(facts({"a": 1.0}), measurements=()))
     farm.submit("j", "a", 100)
     started = farm.decide()[0]
-    guess = foretold(farm)
-    apply(farm.state, farm.image("j", started.number, 0, "w", 0.001))
+    assert eta(farm.state, farm.state.jobs["j"], farm.now) is None
+    apply(farm.state, farm.image("j", started.number, 0, "w", 1.0))
     farm.decide()
-    assert foretold(farm) < guess / 10
+    assert 90.0 < foretold(farm) < 120.0
+
+
+def test_a_job_whose_last_images_are_with_a_draining_worker_ends_when_that_one_is_done() -> None:
+    farm = Farm()
+    farm.join("w", facts({"a": 10.0}))
+    farm.submit("j", "a", 2)
+    farm.decide()
+    apply(farm.state, farm.image("j", 1, 0, "w", 10.0))
+    apply(farm.state, ev.WorkerDrained("w", farm.now, now=False))
+    farm.decide()
+    assert foretold(farm) == pytest.approx(10.0, rel=0.1)
+    apply(farm.state, ev.WorkerSuspended("w", farm.now, "its user came back"))
+    apply(farm.state, ev.WorkerUndrained("w", farm.now))
+    farm.pass_time(20.0)
+    farm.decide()
+    assert eta(farm.state, farm.state.jobs["j"], farm.now) is None, "nobody knows how long that will take"
 
 
 def test_a_job_of_one_image_takes_that_image_and_the_load_however_many_machines_there_are() -> None:

@@ -90,6 +90,16 @@ def test_memory_that_one_mac_measured_keeps_the_variant_off_those_that_have_less
     assert isinstance(way_of(state, "mac-1"), Way)
 
 
+def test_memory_that_another_runtime_needed_says_nothing_and_a_load_without_a_figure_hides_none() -> None:
+    mac, linux = facts("Apple M1", 8), replace(facts("Linux", 0), runtime="portable")
+    state = joined(mac, linux)
+    tell(state, "mac-1", Measurement("sha256:split", ComputeUnit.CPU_ONLY, peak_memory_bytes=12 * GIB))
+    assert state.rates.peak_memory("coreml", "sha256:split", ANE) == 0
+    tell(state, "mac-0", Measurement("sha256:split", GPU, peak_memory_bytes=5 * GIB))
+    tell(state, "mac-0", Measurement("sha256:split", ANE, load_seconds=100.0))
+    assert state.rates.peak_memory("coreml", "sha256:split", ANE) == 5 * GIB
+
+
 def test_a_job_that_fits_no_memory_is_infeasible_with_the_figures() -> None:
     state = joined(replace(facts("Apple M1", 8, SPLIT), memory_bytes=8 * GIB))
     tell(state, "mac-0", Measurement("sha256:split", ANE, peak_memory_bytes=12 * GIB))
@@ -143,7 +153,7 @@ def test_a_hot_machine_that_says_again_what_it_measured_when_cold_is_priced_as_h
     apply(restarted, ev.WorkerChanged("mac-0", replace(machine, labels={"room": "b"})))
     apply(restarted, ev.WorkerChanged("mac-0", machine.with_measurement(replace(cold, peak_memory_bytes=GIB))))
     assert restarted.rates.relative_speed("mac-0") == hot
-    assert restarted.rates.peaks["sha256:split", ANE] == GIB
+    assert restarted.rates.peak_memory("coreml", "sha256:split", ANE) == GIB
 
     apply(restarted, ev.WorkerChanged("mac-0", machine.with_measurement(replace(cold, seconds_per_step=0.5))))
     assert restarted.rates.relative_speed("mac-0") > hot
