@@ -5,11 +5,9 @@ Looks at the outcome with nothing of the farm: SQLite, the files, hashlib.
 
 import contextlib
 import hashlib
-import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -20,6 +18,7 @@ import pytest
 
 from farm.client import Client
 from farm.domain import ImageSpec, JobState
+from tests.ray.fleet import committed
 from tests.waiting import PATIENCE
 
 IMAGES = 40
@@ -90,13 +89,6 @@ def farm(tmp_path: Path) -> Iterator[FarmProcess]:
     finally:
         process.process.kill()
         process.process.wait()
-
-
-def committed(state: Path) -> dict[int, tuple[str, int]]:
-    """Hash and attempt number of every committed image, by index."""
-    with contextlib.closing(sqlite3.connect(state / "journal.sqlite3", timeout=PATIENCE)) as sql:
-        rows = sql.execute("SELECT idx, body FROM results WHERE state = 'SUCCEEDED'").fetchall()
-    return {index: (json.loads(body)["sha256"], json.loads(body)["number"]) for index, body in rows}
 
 
 def kill_at_random_until_done(farm: FarmProcess, state: Path, kills: int, seed: int) -> None:

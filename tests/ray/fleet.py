@@ -197,9 +197,9 @@ def kill_tree(pid: int) -> None:
             kill(victim)
 
 
-def committed(state: Path, job_id: str) -> dict[int, tuple[str, int]]:
-    """Hash and attempt number of every committed image of a job, by index."""
+def committed(state: Path, job_id: str = "%") -> dict[int, tuple[str, int]]:
+    """Hash and attempt number of every committed image of a job, by index; without its id, of the only one."""
     with contextlib.closing(sqlite3.connect(state / "journal.sqlite3", timeout=PATIENCE)) as sql:
-        query = "SELECT idx, body FROM results WHERE state = 'SUCCEEDED' AND job_id = ?"
+        query = "SELECT idx, body FROM results WHERE state = 'SUCCEEDED' AND job_id LIKE ?"
         rows = sql.execute(query, (job_id,)).fetchall()
     return {index: (json.loads(body)["sha256"], json.loads(body)["number"]) for index, body in rows}

@@ -30,7 +30,7 @@ from farm.domain import JobState
 from farm.v1 import access_pb2, access_service_pb2, worker_pb2, worker_service_pb2
 from farm.worker.membership import MembershipFolder
 from tests.cli.conftest import Run, runner
-from tests.ray.fleet import PATIENCE
+from tests.ray.fleet import PATIENCE, end
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
@@ -51,16 +51,6 @@ def start(log: Path, home: Path, *arguments: object) -> subprocess.Popen[bytes]:
             start_new_session=True,
             env={**os.environ, "HOME": str(home), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin
-    process.stdin.close()
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 class Farm:
