@@ -17,11 +17,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 from benchmarks.report import report
 from farm.client import Client
+from tests.ray.batch import logged_at
 from tests.ray.fleet import SECONDS_PER_IMAGE, Fleet, kill, running_fleet
 from tests.waiting import eventually
 
@@ -42,8 +42,7 @@ def seconds_until_given_up(fleet: Fleet, lose: Callable[[], None]) -> float:
     lose()
     assert eventually(lambda: fleet.log("coordinator").count("attempt.abandoned") > before)
     lines = [line for line in fleet.log("coordinator").splitlines() if "attempt.abandoned" in line]
-    logged = datetime.strptime(lines[before][:23], "%Y-%m-%d %H:%M:%S,%f").astimezone()
-    return logged.timestamp() - began
+    return logged_at(lines[before]) - began
 
 
 def worker_killed(fleet: Fleet) -> float:
