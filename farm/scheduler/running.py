@@ -38,8 +38,10 @@ def _ends(
             load = 0.0 if is_loaded else way.load_seconds
             seconds = state.groups[worker.place.group].seconds(way)
             elapsed = 0.0 if before else now - attempt.since
-            # What takes longer than it should will take as long again, as far as anybody can tell.
+            # What takes longer than it should will take as long again, as far as anybody can tell; but a load says
+            # nothing of the images after it.
             current = load + seconds - elapsed if elapsed < load + seconds else elapsed
-            finish += current + (len(attempt.task.remaining) - 1) * max(seconds, elapsed - load)
+            following = max(seconds, elapsed) if is_loaded else seconds
+            finish += current + (len(attempt.task.remaining) - 1) * following
         before = use
         yield (key.job_id, attempt.task.number), Late(finish, key, job.kind.number, max(attempt.task.attempts))

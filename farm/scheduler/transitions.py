@@ -326,6 +326,8 @@ def _worker_drained(state: FarmState, event: ev.WorkerDrained | ev.WorkerUndrain
 
 def _residents_changed(state: FarmState, event: ev.ResidentsChanged) -> None:
     worker = state.worker(event.worker_id)
+    if event.residents == worker.residents:
+        return  # a worker says it again whenever its connection is made anew
     if event.residents and worker.attempts:
         state.attempt(worker.attempts[0]).since = event.time
     index_residents(state, worker, event.residents)

@@ -11,6 +11,7 @@ from farm.scheduler.chips import COMPILE_SECONDS, LOAD_SECONDS
 from farm.scheduler.cost import Rates, Sample
 from farm.scheduler.fitting import fit
 from farm.scheduler.plan import Way
+from farm.scheduler.running import running_tasks
 from farm.scheduler.state import kind_of
 from farm.scheduler.transitions import apply
 from tests.builders import job_spec
@@ -169,6 +170,34 @@ def test_the_time_that_a_machine_has_spent_on_loading_is_not_held_against_its_fi
     farm.load("w")
     farm.join("idle", replace(machine(0.9, 0.0), chip="another"))
     assert farm.decide() == [], "it is about to bring the image itself"
+
+
+def test_a_load_that_takes_longer_than_it_should_says_nothing_of_the_images_that_follow() -> None:
+    farm = Farm()
+    farm.join("w", machine(1.0, 15.0))
+    farm.submit("j", "a", 40)
+    farm.decide()
+    for _ in range(28):
+        farm.pass_time(5.0)
+        farm.decide()
+    assert farm.state.plan is not None
+    first = running_tasks(farm.state, farm.state.plan.ways, farm.now)[-1]
+    images = len(farm.state.attempt(first.key).task.remaining)
+    assert images > 5
+    assert first.finish - farm.now == pytest.approx(140.0 + images, abs=2.0)
+
+
+def test_what_is_loaded_being_said_again_does_not_hide_that_an_image_takes_too_long() -> None:
+    farm = Farm()
+    farm.join("w", machine(1.0, 15.0))
+    farm.submit("j", "a", 1)
+    farm.decide()
+    farm.load("w")
+    for _ in range(20):
+        farm.pass_time(5.0)
+        farm.load("w")
+    farm.join("idle", replace(machine(2.0, 15.0), chip="another"))
+    assert [started.worker_id for started in farm.decide()] == ["idle"]
 
 
 def test_images_teach_what_they_take_beside_their_steps() -> None:
