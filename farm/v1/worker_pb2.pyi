@@ -217,11 +217,13 @@ class Measurement(_message.Message):
 
     @_builtins.property
     def load_duration(self) -> _duration_pb2.Duration:
-        """Loading the variant once it is compiled."""
+        """Loading the variant once it is compiled. Unset until it was loaded a second time."""
 
     @_builtins.property
     def compile_duration(self) -> _duration_pb2.Duration:
-        """By how much the first load took longer."""
+        """By how much the first load took longer, which compiled it; all that it took while `load_duration` is unset. Unset
+        until it was loaded.
+        """
 
     def __init__(
         self,

@@ -160,11 +160,16 @@ def test_a_worker_tells_what_it_measured_and_leaves_out_what_it_did_not_time() -
     unit = domain.ComputeUnit.CPU_AND_NE
     timed = domain.Measurement("sha256:1", unit, 0.4, 0.6, 15.0, 100.0, 2 << 30, 0.01)
     failed = domain.Measurement("sha256:2", unit, failure="the process was ended by signal 6")
-    facts = worker_facts().with_measurement(timed).with_measurement(failed)
+    loaded_once = domain.Measurement("sha256:3", unit, load_seconds=90.0)
+    facts = worker_facts().with_measurement(timed).with_measurement(failed).with_measurement(loaded_once)
     view = WorkerView("w", domain.WorkerState.ACTIVE, "", facts, (), None, 0.0, 1.0, 0.0)
     told = [json_form(one) for one in codec.encode_worker(view).measurements]
-    assert [one["model_digest"] for one in told] == ["sha256:1", "sha256:2"]
+    assert [one["model_digest"] for one in told] == ["sha256:1", "sha256:2", "sha256:3"]
     assert told[0]["step_duration"] == "0.400s"
     assert told[0]["compile_duration"] == "100s"
     assert told[1]["failure"] == failed.failure
-    assert not codec.encode_worker(view).measurements[1].HasField("step_duration")
+    set_fields = [
+        {field.name for field, _ in one.ListFields() if field.name.endswith("_duration")}
+        for one in codec.encode_worker(view).measurements
+    ]
+    assert set_fields[1:] == [set(), {"compile_duration"}], "the first load alone does not tell the two apart"
