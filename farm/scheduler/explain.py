@@ -119,7 +119,7 @@ def _explain_turn(state: FarmState, job: LiveJob, worker: Worker, now: float) ->
     theirs = _level(state, other) if other is not None else None
     if other is None or theirs is None or theirs.priority < own.priority:
         seconds = first_image_seconds(state.groups[place.group], place, job.kind.number, way)
-        left = job.kind.unsettled / own.rates[job.kind.number]
+        left = job.kind.unsettled / own.rates[job.kind.number] + own.surplus[job.kind.number]
         cost = f"its first image would take {seconds:.0f} s and all of them will be done in {left:.0f} s"
         return Reason.TOO_SLOW_NOW, f"could render it, but {cost}"
     if theirs.priority > own.priority:

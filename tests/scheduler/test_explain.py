@@ -24,7 +24,8 @@ def test_an_idle_worker_is_told_why_it_is_kept_from_images_that_wait_and_loading
     assert farm.state.jobs["j"].is_runnable
     assert not farm.jobs_of("slow")
     reason, text = detail(farm, "j", "slow")
-    assert (reason, f"would take {seconds + 1:.0f} s" in text) == (Reason.TOO_SLOW_NOW, True)
+    cost = f"its first image would take {seconds + 1:.0f} s and all of them will be done in 11 s"
+    assert (reason, text) == (Reason.TOO_SLOW_NOW, f"could render it, but {cost}"), "the quick one must load, too"
 
 
 def test_the_job_that_is_named_as_coming_first_is_the_one_that_the_worker_gets_next() -> None:
