@@ -7,6 +7,7 @@ derived ones marked as such.
 import argparse
 import random
 import statistics
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,14 @@ from farm.simulator.speeds import speeds
 
 FLEETS = Path(__file__).parents[1] / "examples" / "fleets"
 MIXED = Workload((Jobs("sd-1.5", 12_000), Jobs("sdxl", 2_400, steps=20)))
+SMALL = Workload(
+    (
+        Jobs("sd-1.5", 30, count=40, every=120.0, is_random=True),
+        Jobs("sdxl", 10, steps=20, count=40, every=150.0, is_random=True),
+    )
+)
+"""What a studio does beside its batches: a small job of either model every minute or so."""
+
 BOUND_GOAL = 1.03
 GAIN_GOAL = 1.2
 WORST_GOAL = 1.01
@@ -31,6 +40,12 @@ SINGLE = "better of always-GPU, always-ANE"
 def makespan(fleet: Fleet, workload: Workload, policy: str, seed: int = 0) -> float:
     """Seconds until the last image."""
     return finish(Simulation(fleet, workload, policy=policy, seed=seed)).records.last_commit
+
+
+def turnaround(fleet: Fleet, workload: Workload, seed: int) -> float:
+    """Mean seconds from a job's submission to its end."""
+    jobs = finish(Simulation(fleet, workload, seed=seed)).records.jobs.values()
+    return statistics.fmean(job.end_time - job.create_time for job in jobs if job.end_time is not None)
 
 
 def random_fleet(chance: random.Random) -> tuple[Fleet, Workload]:
@@ -164,6 +179,11 @@ def main() -> None:
         spread=max(gains) - min(gains),
         smaller_is_better=False,
     )
+    for state, fleet in (("", studio), ("_fresh", replace(studio, is_calibrated=False, is_compiled=False))):
+        times = [turnaround(fleet, SMALL, seed) for seed in range(repeats)]
+        words = "the same studio, " + ("measured and compiled before" if state else "with nothing measured or compiled")
+        middle, spread = round(statistics.median(times), 1), max(times) - min(times)
+        tell(f"small_jobs{state}", middle, "s", None, compared_with=words, repeats=repeats, spread=spread)
     ratios = worst_ratio(arguments.fleets)
     tell(
         "worst_of_random_fleets",
