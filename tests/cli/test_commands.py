@@ -139,7 +139,7 @@ def test_a_running_job_is_paused_explained_resumed_and_cancelled(
         batch = tmp_path / "batch.txt"
         batch.write_text("a red circle\n" * 200)
         name = json.loads(run("submit", batch, "--json")[1])["name"]
-        eventually(lambda: "It should end in 0:00:" in run("explain", name)[1])
+        assert eventually(lambda: "It should end in 0:00:" in run("explain", name)[1])
         assert "paused" in run("pause", name)[1]
         paused = run("explain", name)[1]
         assert "It is paused on request." in paused

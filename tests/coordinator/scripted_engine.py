@@ -2,7 +2,7 @@
 
 import asyncio
 
-from farm.coordinator.engine import EngineMessage, Heartbeat, Joined, Receive, Reported
+from farm.coordinator.engine import EngineMessage, Joined, Receive, Reported
 from farm.domain import Assignment, AttemptKey, AttemptState
 from farm.reports import AttemptReport, ImageReport, Report
 from tests.builders import PROVENANCE, png, worker_facts
@@ -45,9 +45,6 @@ class ScriptedEngine:
 
     def join(self, worker_id: str = "w", *held: AttemptKey) -> None:
         self.say(Joined(worker_id, worker_facts(), frozenset(held)))
-
-    def beat(self, worker_id: str = "w") -> None:
-        self.say(Heartbeat(worker_id))
 
     def report(self, report: Report, worker_id: str = "w") -> None:
         self.say(Reported(worker_id, report))

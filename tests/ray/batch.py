@@ -68,7 +68,6 @@ class Batch:
     ) -> None:
         self._fleet = fleet
         self._folder = folder
-        self._images = images
         self._log_before = len(fleet.log("coordinator"))
         entries = [ImageSpec(prompt=prompt(index), steps=4, seed=index * 7) for index in range(images)]
         lines = (json.dumps({"prompt": e.prompt, "steps": e.steps, "seed": e.seed}) for e in entries)

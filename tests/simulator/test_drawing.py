@@ -37,7 +37,7 @@ class Drawing:
     boxes: list[Box]
     texts: list[str]
     swatches: list[str]
-    xs: list[float]
+    ends: list[float]
 
     def of(self, row: str) -> Iterator[Box]:
         """The boxes of a Mac's row."""
@@ -69,9 +69,8 @@ def test_every_mac_has_a_row_and_every_job_a_colour_of_its_own() -> None:
     drawing = drawn(Workload((Jobs("sd-1.5", 60), Jobs("sdxl", 20, steps=20))))
     for name in ("M1 #0", "M2 Pro #1", "M1 Max #2", "job-00000 sd-1.5", "job-00001 sdxl"):
         assert name in drawing.texts
-    for box in drawing.of("M1 Max #2"):
-        if "job-00000 sd-1.5;" in box.title:
-            assert box.colour == COLOURS[0]
+    for colour, job in zip(COLOURS, ("job-00000 sd-1.5;", "job-00001 sdxl;"), strict=False):
+        assert {box.colour for box in drawing.boxes if job in box.title} == {colour}
     assert drawing.swatches[:2] == [COLOURS[0], COLOURS[1]]
 
 
@@ -119,7 +118,7 @@ def test_some_macs_of_each_chip_are_drawn_of_a_campus_and_the_legend_fits() -> N
     rows = [text for text in drawing.texts if " #" in text]
     assert 100 < len(rows) < 140
     assert {text.partition(" #")[0] for text in rows} == {mac.chip.removeprefix("Apple ") for mac in campus.mac}
-    assert max(drawing.xs) < RIGHT + 20
+    assert max(drawing.ends) < RIGHT + 20
     assert any("of 1,000 Macs" in text for text in drawing.texts)
 
 
