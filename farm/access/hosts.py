@@ -1,4 +1,4 @@
-"""Names and addresses of this machine, for certificates and for those who look for it."""
+"""Names and addresses: this machine's own, and how those that are listened on or called are written."""
 
 import errno
 import ipaddress

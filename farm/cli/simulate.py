@@ -53,8 +53,7 @@ def simulate(
     """Run the scheduler over a simulated FLEET and WORKLOAD, both TOML files, in virtual time.
 
     The simulated Macs are as fast as published measurements say; the scheduler is the very code that runs a farm. The
-    same files and seed give the same run.
-    docs/simulator.md says what the files can hold, and what the figures mean.
+    same files and seed give the same run. docs/simulator.md says what the files can hold, and what the figures mean.
     """
     if plot is not None and plot.suffix.lower() != ".svg":
         raise click.UsageError(f"--plot draws SVG: let {plot} end in .svg.")

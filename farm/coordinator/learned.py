@@ -24,7 +24,12 @@ NAME = "speeds"
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What a farm has learned: speeds, and how its forecasts fared (`Forecasts.ratios`)."""
+    """What a farm has learned.
+
+    Attributes:
+        rates: Speeds.
+        errors: How its forecasts fared: `Forecasts.ratios`, for which `ratios` was a flat list in older journals.
+    """
 
     rates: Rates
     errors: tuple[tuple[float, ...], ...] = ()

@@ -39,7 +39,7 @@ WAITS_FOR_ITS_TURN = frozenset(
 
 _NOBODY = "no worker that is here now can render it"
 
-SHOWN_WORKERS = 3
+_MAX_NAMED = 3
 """Workers that are named at most where a job waits for some to come back."""
 
 _ABSENCES = frozenset(reason.value for reason in ABSENCES.values())
@@ -293,7 +293,7 @@ def _summary(job: LiveJob, workers: list[WorkerExplanation]) -> str:
         return "It waits for its turn."
     away = [f"{worker.worker_id} ({worker.reason.lower()})" for worker in workers if worker.reason in _ABSENCES]
     if away:
-        more = [f"{len(away) - SHOWN_WORKERS} more"] if len(away) > SHOWN_WORKERS else []
-        names = " or ".join([*away[:SHOWN_WORKERS], *more])
+        more = [f"{len(away) - _MAX_NAMED} more"] if len(away) > _MAX_NAMED else []
+        names = " or ".join([*away[:_MAX_NAMED], *more])
         return f"It waits for {names}: no other worker can render it now. Each line below says why."
     return "It waits for a worker that can render it: none can now. Each line below says why."

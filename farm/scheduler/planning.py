@@ -169,12 +169,12 @@ def _level(
         for number in queues
         if (key, number) in hands
     }
-    loaded = _loaded(state, queues, ways, counts, seconds)
+    left = {number: sum(job.unsettled for jobs in queue.values() for job in jobs) for number, queue in queues.items()}
+    loaded = _loaded(state, left, ways, counts, seconds)
     best = balance(counts, _demands(queues, kinds, seconds, counts, served), loaded)
     shares: dict[GroupKey, dict[int, float]] = {}
     rates = dict.fromkeys(queues, 0.0)
     crews: dict[int, list[Crew]] = {}
-    left = {number: sum(job.unsettled for jobs in queue.values() for job in jobs) for number, queue in queues.items()}
     for (key, number), time in best.times.items():
         shares.setdefault(key, {})[number] = time / (counts[key] * best.makespan)
         group, way = state.groups[key], ways[key[0], number]
@@ -203,16 +203,13 @@ def _alone(
 
 def _loaded(
     state: FarmState,
-    queues: Mapping[int, Mapping[str, list[LiveJob]]],
+    left: Mapping[int, int],
     ways: Mapping[tuple[int, int], Way],
     counts: Mapping[GroupKey, float],
     seconds: Mapping[tuple[GroupKey, int], float],
 ) -> dict[tuple[GroupKey, int], float]:
     """Seconds of an image where a group that must load its model first does so once and stays with it to the end."""
-    horizon = sum(
-        _alone(counts, seconds, number, sum(job.unsettled for jobs in queue.values() for job in jobs))
-        for number, queue in queues.items()
-    )
+    horizon = sum(_alone(counts, seconds, number, images) for number, images in left.items())
     loads = {pair: state.groups[pair[0]].load_seconds(ways[pair[0][0], pair[1]]) for pair in seconds}
     return {pair: cost * (1.0 + loads[pair] / max(horizon, loads[pair], 1e-9)) for pair, cost in seconds.items()}
 

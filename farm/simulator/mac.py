@@ -40,7 +40,7 @@ class Mac:
         worker_id: Its name in the farm.
         facts: What it says of itself.
         factor: How much slower it is than the table says.
-        residents: How many variants it keeps loaded.
+        room: How many variants it keeps loaded at most.
         slowness: By how much it is slowed now, as by heat.
         is_away: Whether it is silent.
         is_garbage: Whether what it renders is refused.
@@ -59,7 +59,7 @@ class Mac:
     worker_id: str
     facts: WorkerFacts
     factor: float
-    residents: int
+    room: int
     slowness: float = 1.0
     is_away: bool = True
     is_garbage: bool = False
@@ -99,7 +99,7 @@ class Mac:
         needs = self.held[0].needs
         self.compiled.add(needs)
         self.loaded[needs] = None
-        while len(self.loaded) > self.residents:
+        while len(self.loaded) > self.room:
             del self.loaded[next(iter(self.loaded))]
         self.task = None
         return tuple(sorted(self.loaded, key=lambda one: (one.digest, one.compute_unit.value)))

@@ -63,7 +63,6 @@ class Records:
         work: Work in megapixel-steps by submitter and bin of time.
         unquoted: Live jobs whose end is to be foretold at the next plan: when new, and when half done.
         wasted: Images that came second.
-        stale: Further reports that came too late to count.
         image_count: Images that were committed.
         last_commit: When the last image was committed.
     """
@@ -76,7 +75,6 @@ class Records:
     work: dict[tuple[str, int], float] = field(default_factory=dict)
     unquoted: set[str] = field(default_factory=set)
     wasted: int = 0
-    stale: int = 0
     image_count: int = 0
     last_commit: float = 0.0
 

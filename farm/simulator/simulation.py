@@ -5,6 +5,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -247,11 +248,9 @@ class Simulation:
         return self._provenances[key]
 
     def _report(self, mac: Mac, report: Report) -> None:
-        try:
+        with suppress(StaleAttemptError):  # it came too late to count
             for event in judge(self.state, self.now, mac.worker_id, report):
                 self._happen(event)
-        except StaleAttemptError:
-            self.records.stale += 1
 
     def _end(self, event: ev.AttemptEnded) -> None:
         """Ends an attempt; a Mac that still holds it gives it up."""
