@@ -89,22 +89,6 @@ class Catalogue:
             model=name,
         )
 
-    def variant(self, digest: str) -> ModelVariant:
-        """Gets the form of a model that has a digest.
-
-        Raises:
-            ModelNotFoundError: No model here has it.
-        """
-        for model in self.models():
-            for variant in model.variants:
-                if variant.digest == digest:
-                    return variant
-        raise ModelNotFoundError(
-            f"no model on this machine has the digest {digest}, so what was asked for cannot be rendered here; "
-            "copy the model's folder from a machine that has it",
-            digest=digest,
-        )
-
     def _scan(self) -> tuple[dict[str, Model], dict[str, PackageError]]:
         models: dict[str, Model] = {}
         problems: dict[str, PackageError] = {}

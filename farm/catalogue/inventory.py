@@ -22,12 +22,6 @@ class Inventory:
     sources: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def repository(self) -> str:
-        """The Hugging Face repository that the model was pulled from; empty if it was not."""
-        found = (source.partition("@")[0] for source in self.sources if "@" in source and not source.startswith("/"))
-        return next(found, "")
-
 
 def read_inventory(folder: Path) -> Inventory | None:
     """Reads a folder's inventory; None if it has none.

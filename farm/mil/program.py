@@ -100,7 +100,6 @@ class Program:
 
     Attributes:
         path: The package it was read from.
-        specification_version: 6 (iOS 15, macOS 12) to 10 (iOS 26, macOS 26).
         functions: Functions by name.
         main: Name of the function that was asked for, else of the one that runs by default.
         inputs: Its declared inputs.
@@ -110,7 +109,6 @@ class Program:
     """
 
     path: Path
-    specification_version: int
     functions: Mapping[str, Function]
     main: str
     inputs: tuple[Feature, ...]
@@ -234,7 +232,6 @@ class _Reader:
         _check_values(functions[main], {feature.name for feature in description.output})
         return Program(
             path=self._path,
-            specification_version=message.specificationVersion,
             functions=functions,
             main=main,
             inputs=tuple(_feature(feature) for feature in description.input),

@@ -55,13 +55,6 @@ def test_a_copy_under_another_name_has_the_same_digests(catalogue: Catalogue, fo
     assert digests(copied) == digests(Catalogue([SHAPES.parent], tmp_path / "digests.json").get("shapes"))
 
 
-def test_a_variant_is_found_by_its_digest(catalogue: Catalogue, folder: Path) -> None:
-    for variant in catalogue.get("shapes").variants:
-        assert catalogue.variant(variant.digest) == variant
-    with pytest.raises(ModelNotFoundError, match="copy the model's folder"):
-        catalogue.variant("sha256:0")
-
-
 def test_an_unknown_name_is_answered_with_the_known_ones(catalogue: Catalogue, folder: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="there are: shapes"):
         catalogue.get("shape")
