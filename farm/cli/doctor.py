@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.markup import escape
+from rich.text import Text
 
 from farm.cli.checks import VERDICTS, Check, Place, examine_all
 from farm.cli.fleet import RAY_PORT
@@ -32,11 +32,10 @@ def doctor(address: str, state: Path, ray_address: str | None, folder: Path, as_
     else:
         print_table(("", "SUBJECT", "FOUND", "NEXT STEP"), map(_row, checks), nothing="")
         warned = sum(check.verdict == "warn" for check in checks)
-        console().print(f"\n{len(checks)} checks: {len(failed)} failed, {warned} warnings.")
+        console().print(f"\n{len(checks)} checks: {len(failed)} failed, {warned} warning{'' if warned == 1 else 's'}.")
     if failed:
         raise SystemExit(1)
 
 
-def _row(check: Check) -> tuple[str, ...]:
-    verdict = f"[{VERDICTS[check.verdict]}]{check.verdict}[/]"
-    return verdict, check.subject, escape(check.detail), escape(check.next_step)
+def _row(check: Check) -> tuple[Text, str, str, str]:
+    return Text(check.verdict, VERDICTS[check.verdict]), check.subject, check.detail, check.next_step

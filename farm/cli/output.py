@@ -19,9 +19,9 @@ _WIDE = 200
 
 
 def console(*, error: bool = False) -> Console:
-    """A console as wide as the terminal, or wide enough for a pipe."""
-    made = Console(stderr=error, highlight=False, soft_wrap=True)
-    return made if made.is_terminal else Console(stderr=error, highlight=False, width=_WIDE)
+    """A console as wide as the terminal, or wide enough for a pipe. Strings are printed literally; `Text` has style."""
+    made = Console(stderr=error, markup=False, highlight=False, soft_wrap=True)
+    return made if made.is_terminal else Console(stderr=error, markup=False, highlight=False, width=_WIDE)
 
 
 def print_json(value: Message | Sequence[Message] | dict[str, Any]) -> None:
@@ -35,17 +35,17 @@ def print_json(value: Message | Sequence[Message] | dict[str, Any]) -> None:
         click.echo(f"[{lines}]")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, nothing: str) -> None:
     """Prints a table, or the sentence `nothing` if it has no rows."""
     table = make_table(columns, rows)
     console().print(table if table.row_count else nothing)
 
 
-def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table without lines; what stands in its cells is taken literally, whatever users called their things."""
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """A table without lines. Strings are taken literally, whatever users called their things; `Text` brings a style."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return table
 
 

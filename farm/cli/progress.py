@@ -160,7 +160,6 @@ class _Lines:
         self._console.print(
             f"{self._title}: {tally.done} of {count_images(tally.total)}{failed}, {describe_rate(tally.rate)}, "
             f"{describe_remaining(tally.remaining_seconds(now))} left",
-            markup=False,
         )
 
 
@@ -191,7 +190,7 @@ def _teller(console: Console, title: str) -> Callable[[str], None]:
         kind = re.sub(r"\d+", "", reason)  # a reason whose numbers change is still the same
         if kind not in told:
             told.add(kind)
-            console.print(f"{title}: {reason}", markup=False)
+            console.print(f"{title}: {reason}")
 
     return tell
 

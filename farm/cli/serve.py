@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import click
-from rich.markup import escape
+from rich.text import Text
 
 from farm.access.access import Access
 from farm.access.enrolment import RayAccess
@@ -174,7 +174,7 @@ def up(
 def _print_welcome(reach: Reach, access: Access, web: WebServer | None, state: Path) -> None:
     """What people need to know of a farm that listens: where it is, and what to type next."""
     out = console()
-    out.print(f"[bold]The farm is up[/bold] at {reach.address}; jobs and images are in {escape(str(state))}\n")
+    out.print(Text.assemble(("The farm is up", "bold"), f" at {reach.address}; jobs and images are in {state}\n"))
     if web is not None:
         link = f"{web.urls[0]}#token={access.tokens.local_secret()}"
         out.print(f"Watch it in a browser: {link}\n", soft_wrap=True, highlight=False)
@@ -185,7 +185,7 @@ def _print_welcome(reach: Reach, access: Access, web: WebServer | None, state: P
         (f"farm submit{option} prompts.csv --wait --pull out/batch", "many"),
         (f"farm jobs{option}", "what runs"),
     ):
-        out.print(f"  {line}  [dim]# {meaning}[/dim]")
+        out.print(Text.assemble(f"  {line}  ", (f"# {meaning}", "dim")))
     if not reach.is_local:
         out.print(f"\nOn other machines, set FARM_TOKEN to a token from `farm token create{option}` here, and run")
         out.print(f"  export FARM_ADDRESS={reach.addresses()[0]} FARM_CA={access.authority.fingerprint}")

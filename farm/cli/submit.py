@@ -239,7 +239,7 @@ def submit(
 def _confirm(source: Source, axes: Sequence[Axis], *, yes: bool) -> None:
     """Says how many images a template or grid makes, and asks somebody at a terminal if they are many."""
     count = sum(1 for _ in Batch(source))
-    grid = " x ".join(f"{len(axis.values)} {axis.field}" for axis in axes)
+    grid = " x ".join(f"{len(axis.values)} values of {axis.field}" for axis in axes)
     click.echo(
         ("1 image" if count == 1 else f"{count:,} images") + (f", each prompt with {grid}." if grid else "."), err=True
     )

@@ -49,7 +49,7 @@ def workers(context: click.Context, /, farm: FarmAddress, as_json: bool) -> None
     )
     for worker in listed:
         if told := "; ".join(filter(None, (worker.reason, slowness_words(worker)))):
-            console().print(f"{short_id(worker.name)}: {told}", markup=False)
+            console().print(f"{short_id(worker.name)}: {told}")
 
 
 @workers.command(epilog="Example: farm workers invite --expires 2d --name 'for the studio'")

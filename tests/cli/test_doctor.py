@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ def test_what_fails_is_told_with_what_to_do_and_the_exit_code(run: Run, tmp_path
     code, out, _ = run("doctor", *options)
     assert code == 1
     assert "1 failed" in out
+    assert re.search(r"^fail +access ", out, re.MULTILINE), out
     code, out, _ = run("doctor", "--json", *options)
     assert code == 1
     (failed,) = [check for check in json.loads(out)["checks"] if check["verdict"] == "fail"]

@@ -181,7 +181,7 @@ def test_somebody_at_a_terminal_is_asked_before_many_images_are_made_of_few(
     seeds = ",".join(map(str, range(300)))
     code, _, err = run("submit", "-p", "a", "--vary", f"seed={seeds}", *options)
     assert code == (0 if submitted else 1)
-    assert "300 images, each prompt with 300 seed." in err
+    assert "300 images, each prompt with 300 values of seed." in err
     assert job_count(run) == before + submitted
 
 

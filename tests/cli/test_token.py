@@ -43,6 +43,11 @@ def test_a_lifetime_that_is_none_is_told(run: Run, expires: str) -> None:
     assert (code, "Write 90m, 12h, 30d or 8w" in err) == (2, True)
 
 
+def test_a_name_that_looks_like_markup_is_printed_as_it_is(run: Run) -> None:
+    code, _, err = run("token", "create", "--name", "[red]anna[/]")
+    assert (code, "of [red]anna[/];" in err) == (0, True)
+
+
 @pytest.mark.parametrize("name", ["", " anna", "a\nb", "x" * 65])
 def test_a_name_that_nobody_could_read_is_refused(run: Run, name: str) -> None:
     code, _, err = run("token", "create", "--name", name)
