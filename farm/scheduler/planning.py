@@ -208,10 +208,15 @@ def _loaded(
     counts: Mapping[GroupKey, float],
     seconds: Mapping[tuple[GroupKey, int], float],
 ) -> dict[tuple[GroupKey, int], float]:
-    """Seconds of an image where a group that must load its model first does so once and stays with it to the end."""
+    """Seconds of an image where a group that must load its model first does so once and stays with it to the end.
+
+    The end is no earlier than the quickest first image of all. A load that lasts longer than all the work is dear in
+    proportion, so that those who must load nevertheless are those who are done with it soonest.
+    """
     horizon = sum(_alone(counts, seconds, number, images) for number, images in left.items())
     loads = {pair: state.groups[pair[0]].load_seconds(ways[pair[0][0], pair[1]]) for pair in seconds}
-    return {pair: cost * (1.0 + loads[pair] / max(horizon, loads[pair], 1e-9)) for pair, cost in seconds.items()}
+    horizon = max(horizon, min((loads[pair] + cost for pair, cost in seconds.items()), default=0.0), 1e-9)
+    return {pair: cost * (1.0 + loads[pair] / horizon) for pair, cost in seconds.items()}
 
 
 def _demands(

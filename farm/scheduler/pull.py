@@ -71,6 +71,15 @@ def choose(state: FarmState, plan: Plan, worker_id: str, place: Place, now: floa
     return None
 
 
+def is_loading_long(state: FarmState, plan: Plan, place: Place) -> bool:
+    """Whether a worker must load for longer than a task takes before it begins what it holds.
+
+    It gets its next task once it renders: until then others may be done with it.
+    """
+    way = None if place.kind is None else plan.ways.get((place.group[0], place.kind))
+    return way is not None and state.groups[place.group].load_seconds(way) > TASK_SECONDS
+
+
 def soonest_seconds(state: FarmState, plan: Plan, key: GroupKey) -> float:
     """Seconds after which a worker of a group that has nothing to do could have rendered an image of what waits."""
     group = state.groups[key]

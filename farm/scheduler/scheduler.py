@@ -21,7 +21,7 @@ from farm.scheduler import events as ev
 from farm.scheduler.groups import DEPTH
 from farm.scheduler.plan import GroupKey, Plan, Way
 from farm.scheduler.planning import due_time, make_plan
-from farm.scheduler.pull import choose, choose_late, soonest_seconds
+from farm.scheduler.pull import choose, choose_late, is_loading_long, soonest_seconds
 from farm.scheduler.state import LEASE_SECONDS, Attempt, FarmState, LiveJob, Worker
 
 
@@ -120,6 +120,8 @@ def _fill(state: FarmState, plan: Plan, key: GroupKey, depth: int, now: float) -
 def _placement(state: FarmState, plan: Plan, key: GroupKey, worker_id: str, now: float) -> ev.AttemptStarted | None:
     place = state.workers[worker_id].place
     assert place is not None, "only ACTIVE workers are vacant"
+    if is_loading_long(state, plan, place):
+        return None
     if state.runnable and (choice := choose(state, plan, worker_id, place, now)) is not None:
         job, way, size = choice
         first, stop = job.pending.first_run(size, blame.avoided(state, job, worker_id, now))

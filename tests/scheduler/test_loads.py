@@ -200,6 +200,31 @@ def test_what_is_loaded_being_said_again_does_not_hide_that_an_image_takes_too_l
     assert [started.worker_id for started in farm.decide()] == ["idle"]
 
 
+def test_nothing_waits_behind_a_load_that_takes_longer_than_a_task() -> None:
+    for load_seconds, tasks in ((20.0, 2), (300.0, 1)):
+        farm = Farm()
+        farm.join("w", machine(5.0, load_seconds))
+        farm.submit("j", "a", 40)
+        assert len(farm.decide()) == tasks, load_seconds
+        farm.load("w")
+        farm.decide()
+        assert len(farm.jobs_of("w")) == 1
+        assert len(farm.started) == 2, "it is never without a next task while it renders"
+
+
+def test_a_model_that_nobody_has_loaded_goes_to_the_machine_that_loads_it_soonest() -> None:
+    farm = Farm()
+    for worker_id, seconds, load_seconds in (("slow to load", 9.0, 300.0), ("quick to load", 10.0, 40.0)):
+        known = facts({"a": seconds, "b": 10.0})
+        first, second = known.measurements
+        farm.join(worker_id, replace(known, measurements=(replace(first, load_seconds=load_seconds), second)))
+        apply(farm.state, ev.ResidentsChanged(worker_id, 0.0, (Resident("b", "sha256:b", CPU),)))
+    farm.submit("new", "a", 3)
+    farm.submit("old", "b", 3)
+    first = {started.worker_id: started.job_id for started in reversed(farm.decide())}
+    assert first == {"slow to load": "old", "quick to load": "new"}
+
+
 def test_images_teach_what_they_take_beside_their_steps() -> None:
     rates, mine = Rates(), mac()
     for _ in range(3):
