@@ -267,24 +267,8 @@ class Rates:
             prior = math.log(prior_seconds(facts, unit, offer))
             weight.take(seen - pace.mean - prior)
             return True
-        pace.variance += DRIFT_VARIANCE
-        is_young = variant.count < SEVERAL
-        variant.count += 1
-        error = seen - variant.mean - pace.mean
-        total = variant.variance + pace.variance + NOISE_VARIANCE
-        limit = SURPRISE * math.sqrt(total)
-        if abs(error) <= limit:
-            pace.surprise = 0
-        elif pace.surprise == (sign := 1 if error > 0 else -1):
-            pace.surprise = 0
-            (variant if is_young else pace).variance += error * error
-            total += error * error
-        else:
-            pace.surprise = sign
-            error = sign * limit
         believed = variant.mean
-        for belief in (variant, pace):
-            belief.move(error, total)
+        _follow(variant, pace, seen)
         weight.correct(variant.mean - believed)
         return False
 
@@ -334,3 +318,24 @@ class Rates:
     def _fixed(self, key: VariantKey) -> float:
         seen = self.fixed.get(key)
         return FIXED_STEPS if seen is None else seen
+
+
+def _follow(variant: Price, pace: Pace, seen: float) -> None:
+    """Moves what is believed of a variant and of a machine's pace towards what was seen of both in one image."""
+    pace.variance += DRIFT_VARIANCE
+    is_young = variant.count < SEVERAL
+    variant.count += 1
+    error = seen - variant.mean - pace.mean
+    total = variant.variance + pace.variance + NOISE_VARIANCE
+    limit = SURPRISE * math.sqrt(total)
+    if abs(error) <= limit:
+        pace.surprise = 0
+    elif pace.surprise == (sign := 1 if error > 0 else -1):
+        pace.surprise = 0
+        (variant if is_young else pace).variance += error * error
+        total += error * error
+    else:
+        pace.surprise = sign
+        error = sign * limit
+    for belief in (variant, pace):
+        belief.move(error, total)
