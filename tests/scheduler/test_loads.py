@@ -221,8 +221,8 @@ def test_a_model_that_nobody_has_loaded_goes_to_the_machine_that_loads_it_soones
         apply(farm.state, ev.ResidentsChanged(worker_id, 0.0, (Resident("b", "sha256:b", CPU),)))
     farm.submit("new", "a", 3)
     farm.submit("old", "b", 3)
-    first = {started.worker_id: started.job_id for started in reversed(farm.decide())}
-    assert first == {"slow to load": "old", "quick to load": "new"}
+    first_jobs = {started.worker_id: started.job_id for started in reversed(farm.decide())}
+    assert first_jobs == {"slow to load": "old", "quick to load": "new"}
 
 
 def test_images_teach_what_they_take_beside_their_steps() -> None:
