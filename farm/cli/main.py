@@ -4,6 +4,7 @@ import importlib
 import os
 import signal
 import sys
+from difflib import get_close_matches
 from typing import NoReturn
 
 import click
@@ -60,6 +61,15 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds a command; says what a mistyped one may have meant."""
+        close = get_close_matches(args[0], COMMANDS, 1)
+        if args[0] not in COMMANDS and close and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{close[0]}'?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         """Lists the commands without importing them."""

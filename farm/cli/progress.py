@@ -100,7 +100,7 @@ def describe_rate(images_per_hour: float) -> str:
         return "- images/min"
     if images_per_hour < 60:
         return f"{images_per_hour:.1f} images/h"
-    return f"{images_per_hour / 60:.1f} images/min"
+    return f"{images_per_hour / 60:,.1f} images/min"
 
 
 def describe_remaining(seconds: float | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from farm.access.tokens import Role
+from farm.api.address import listens_locally
 from farm.cli.options import FarmAddress, farm_options, json_option
 from farm.cli.output import console, local_time, print_json, print_table, short_id
 from farm.v1 import access_pb2
@@ -64,9 +65,11 @@ def create(role: str, name: str, expires: int | None, farm: FarmAddress, as_json
         print_json(made)
         return
     click.echo(made.secret)
+    address = made.addresses[0]
+    place = "on this machine, since the farm listens only here" if listens_locally(address) else "elsewhere"
     console(error=True).print(
-        f"\nThat is the token {short_id(made.token.name)} of {name}; it is not shown again. To use it elsewhere:\n"
-        f"  export FARM_ADDRESS={made.addresses[0]} FARM_CA={made.ca_fingerprint} FARM_TOKEN={made.secret}"
+        f"\nThat is the token {short_id(made.token.name)} of {name}; it is not shown again. To use it {place}:\n"
+        f"  export FARM_ADDRESS={address} FARM_CA={made.ca_fingerprint} FARM_TOKEN={made.secret}"
     )
 
 

@@ -95,6 +95,12 @@ def test_a_command_that_is_used_wrongly_says_how_it_is_used(run: Run, arguments:
     assert "Usage: farm submit" in err
 
 
+@pytest.mark.parametrize(("typed", "told"), [("submitt", "Did you mean 'submit'?"), ("xyz", "No such command 'xyz'.")])
+def test_a_mistyped_command_is_told_what_it_may_have_meant(run: Run, typed: str, told: str) -> None:
+    code, _, err = run(typed)
+    assert (code, told in err) == (2, True)
+
+
 def test_a_job_with_failed_images_is_listed_watched_and_retried(run: Run) -> None:
     code, out, err = run("submit", "--wait", "--json", "-p", "a", "-p", "b", "-p", "c", "-p", "fails")
     job = json.loads(out)

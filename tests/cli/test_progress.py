@@ -74,7 +74,8 @@ def test_a_progress_event_says_what_is_being_done(stage: str, note: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("images_per_hour", "words"), [(0, "- images/min"), (12, "12.0 images/h"), (90, "1.5 images/min")]
+    ("images_per_hour", "words"),
+    [(0, "- images/min"), (12, "12.0 images/h"), (90, "1.5 images/min"), (174_774, "2,912.9 images/min")],
 )
 def test_a_rate_has_the_unit_that_suits_it(images_per_hour: float, words: str) -> None:
     assert describe_rate(images_per_hour) == words

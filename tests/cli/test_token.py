@@ -15,6 +15,7 @@ def test_a_token_is_printed_once_alone_on_its_line_and_works(run: Run, monkeypat
     code, out, err = run("token", "create", "--role", "submit", "--name", "anna", "--expires", "30d")
     secret = out.strip()
     assert (code, bool(re.fullmatch(r"farm_\w+_[\w-]+", secret))) == (0, True)
+    assert "To use it on this machine, since the farm listens only here:" in err
     assert re.search(rf"export FARM_ADDRESS=\S+ FARM_CA=sha256:[0-9a-f]{{64}} FARM_TOKEN={secret}", err)
     _, listed, _ = run("token", "list")
     assert "anna" in listed
