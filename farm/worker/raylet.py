@@ -85,7 +85,8 @@ class Raylet:
                 self._look()
                 continue
             if what == "stop":
-                self._end_child("the worker stops")
+                if self._child is not None:
+                    _log.info("raylet.stopped how=%r", self._close(self._child))
                 return
             if child is self._child:
                 self._note(what)
@@ -148,9 +149,12 @@ class Raylet:
 
     def _end_child(self, reason: str) -> None:
         if self._child is not None:
-            how = self._child.end(0.0) if self._lonely_at is None else self._child.stop(Stop(), _STOP_SECONDS)
+            how = self._close(self._child)
             self._child = None
             self._back_off(f"{reason}; its process {how}")
+
+    def _close(self, child: NodeChild) -> str:
+        return child.end(0.0) if self._lonely_at is None else child.stop(Stop(), _STOP_SECONDS)
 
     def _back_off(self, reason: str) -> None:
         seconds = restart_delay(self._failures)

@@ -139,4 +139,5 @@ def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_and_leaves(fleet: 
     assert eventually(lambda: fleet.active() == {"two"}, PATIENCE)
     batch.finish()
     assert any("the worker was stopped" in line for line in batch.lost_attempts()), batch.log()
+    assert "INFO raylet.stopped" in fleet.log("one")
     fleet.start_worker("one")
