@@ -108,8 +108,11 @@ def note_loss(job: LiveJob, started: ev.AttemptStarted, ended: ev.AttemptEnded) 
     job.losses.append(Loss(ended.time, started.number, started.worker_id, *span, ended.state, ended.reason))
 
 
-def note_refusal(job: LiveJob, event: ev.ResultRefused) -> None:
-    """Remembers that a lost attempt delivered an image all the same."""
+def note_refusal(state: FarmState, event: ev.ResultRefused) -> None:
+    """Remembers that a lost attempt delivered an image all the same, if its job is live still."""
+    job = state.jobs.get(event.job_id)
+    if job is None:
+        return
     for position, loss in enumerate(job.losses):
         if loss.number == event.number:
             job.losses[position] = replace(loss, refused=loss.refused + 1)

@@ -386,7 +386,7 @@ _HANDLERS: dict[type, Callable[[FarmState, Any], None]] = {
     ev.VariantMeasured: variant_measured,
     ev.StageBegun: _stage_begun,
     ev.StepDone: _step_done,
-    ev.ResultRefused: lambda state, event: blame.note_refusal(state.job(event.job_id), event),
+    ev.ResultRefused: blame.note_refusal,
     ev.ClockJumped: _clock_jumped,
     ev.Planned: _planned,
 }

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from farm.coordinator.coordinator import Coordinator
-from farm.coordinator.engine import Left
+from farm.coordinator.engine import Left, Reported
 from farm.coordinator.views import AttemptView, WatchEvent
 from farm.domain import AttemptState, JobState
-from farm.reports import AttemptReport, ImageFailureReport
+from farm.reports import AttemptReport, ImageFailureReport, ImageReport
 from farm.scheduler.state import MAX_LOSSES
+from tests.builders import PROVENANCE, png
 from tests.coordinator.scripted_engine import ScriptedEngine
 from tests.coordinator.test_coordinator import ended, farm, submit
+from tests.expositions import Exposition
 from tests.waiting import PATIENCE
 
 
@@ -97,6 +99,22 @@ async def test_a_result_that_comes_too_late_is_refused_and_the_story_says_so(
         assert loss.reason == "not heard of for 6 s. 1 of its images came too late and were refused."
         assert any(r.getMessage().startswith("result.refused") for r in caplog.records)
         await finish_the_rest(coordinator, engine, job_id)
+
+
+async def test_a_result_that_comes_after_the_end_of_its_job_is_refused_logged_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with farm(tmp_path) as (coordinator, engine):
+        engine.join("cut-off")
+        job_id = await submit(coordinator, 1)
+        late = await engine.next_assignment()
+        engine.say(Left("cut-off", "not heard of for 6 s"))
+        await finish_the_rest(coordinator, engine, job_id)
+        engine.say(Reported("cut-off", ImageReport(late.key, 0, png("late"), PROVENANCE, 0.1), 7))
+        await engine.acknowledgements(7)
+        assert f"result.refused job={job_id} attempt={late.key.number} image=0 worker=cut-off " in caplog.text
+        told = Exposition((await coordinator.metrics())[0].decode())
+        assert told.value("farm_results_refused_total") == 1
 
 
 async def test_of_very_many_lost_attempts_the_newest_are_kept(tmp_path: Path) -> None:
