@@ -118,7 +118,7 @@ def _explain_turn(state: FarmState, job: LiveJob, worker: Worker, now: float) ->
         return Reason.CAN_RUN, "can render it, and will when it has a place free"
     theirs = _level(state, other) if other is not None else None
     if other is None or theirs is None or theirs.priority < own.priority:
-        seconds = first_image_seconds(state.groups[place.group], place, job.kind.number, way)
+        seconds = first_image_seconds(state.groups[place.group], place, way)
         left = job.kind.unsettled / own.rates[job.kind.number] + own.surplus[job.kind.number]
         cost = f"its first image would take {seconds:.0f} s and all of them will be done in {left:.0f} s"
         return Reason.TOO_SLOW_NOW, f"could render it, but {cost}"

@@ -22,12 +22,12 @@ class Place:
 
 @dataclass(slots=True)
 class Group:
-    """ACTIVE workers that are one to the scheduler: same sort of machine, same pace within 5 %, the same loaded.
+    """ACTIVE workers that are one to the scheduler: same sort of machine, same pace within 5 %, same variant loaded.
 
     Attributes:
         facts: Of one of them.
         pace: Logarithm of how much slower they are than their like.
-        residents: What they have loaded.
+        residents: What they will have loaded when they have rendered all that they hold.
         count: How many they are.
         vacant: Those that hold 0, 1, ... attempts, and take another one.
         occupied: How many hold an attempt, by the kind of their newest.
@@ -45,7 +45,7 @@ class Group:
         return way.seconds * math.exp(self.pace)
 
     def load_seconds(self, way: Way) -> float:
-        """What one of them must spend on loading first; 0 where it has loaded just that."""
+        """What one of them must spend on loading then; 0 where it has loaded just that."""
         return 0.0 if is_resident(self.residents, way.offer.digest, way.compute_unit) else way.load_seconds
 
 

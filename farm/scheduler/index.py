@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from farm.domain import Resident, WorkerFacts, WorkerState
-from farm.scheduler.groups import DEPTH, Group, Place
+from farm.scheduler.groups import DEPTH, Group, Place, is_resident
 from farm.scheduler.state import Account, FarmState, LiveJob, Worker
 
 
@@ -71,13 +71,6 @@ def index_machine(state: FarmState, worker: Worker) -> None:
         index_worker(state, worker)
 
 
-def index_residents(state: FarmState, worker: Worker, residents: tuple[Resident, ...]) -> None:
-    """Enters what a worker has loaded."""
-    worker.residents = residents
-    worker.residency = state.residencies.setdefault(residents, len(state.residencies))
-    index_worker(state, worker)
-
-
 def _sort(state: FarmState, facts: WorkerFacts) -> tuple[object, ...]:
     labels = tuple((key, facts.labels.get(key)) for key in sorted(state.labels))
     return (
@@ -109,9 +102,21 @@ def index_worker(state: FarmState, worker: Worker) -> None:
 def _place(state: FarmState, worker: Worker) -> Place | None:
     if worker.facts is None or worker.state is not WorkerState.ACTIVE:
         return None
-    group = (worker.machine, state.rates.pace(worker.worker_id), worker.residency)
     newest = state.jobs[worker.attempts[-1].job_id].kind.number if worker.attempts else None
+    residency = state.residencies.setdefault(residents_to_come(state, worker), len(state.residencies))
+    group = (worker.machine, state.rates.pace(worker.worker_id), residency)
     return Place(group, len(worker.attempts), newest)
+
+
+def residents_to_come(state: FarmState, worker: Worker) -> tuple[Resident, ...]:
+    """What a worker will have loaded when it has rendered all that it holds."""
+    if not worker.attempts:
+        return worker.residents
+    started = state.attempt(worker.attempts[-1]).started
+    if is_resident(worker.residents, started.model_digest, started.compute_unit):
+        return worker.residents
+    model = state.jobs[started.job_id].spec.model
+    return (Resident(model, started.model_digest, started.compute_unit),)
 
 
 def _leave(state: FarmState, worker: Worker, place: Place) -> None:
@@ -132,7 +137,7 @@ def _enter(state: FarmState, worker: Worker, place: Place) -> None:
     group = state.groups.get(place.group)
     if group is None:
         assert worker.facts is not None, "only workers that have joined are in a group"
-        group = state.groups[place.group] = Group(worker.facts, place.group[1], worker.residents)
+        group = state.groups[place.group] = Group(worker.facts, place.group[1], residents_to_come(state, worker))
     group.count += 1
     if place.kind is not None:
         group.occupied[place.kind] = group.occupied.get(place.kind, 0) + 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from farm.domain import AttemptKey, ComputeUnit, ModelOffer
 
 GroupKey = tuple[int, float, int]
-"""Names a rate group: sort of machine, pace, number of what is loaded."""
+"""Names a rate group: sort of machine, pace, number of what it will have loaded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,9 @@ CELLS_A_SECOND = 20_000
 AGEING_SECONDS = 60.0
 """A job gains a point of priority for so long without a start, up to the highest priority there is."""
 
+CHANGE = 0.02
+"""Part of the time by which a machine must be quicker with another model to change to it."""
+
 FAIR_SECONDS = 600.0
 """What submitters are owed is reckoned so that all have had the same this long from now."""
 
@@ -211,12 +214,14 @@ def _loaded(
     """Seconds of an image where a group that must load its model first does so once and stays with it to the end.
 
     The end is no earlier than the quickest first image of all. A load that lasts longer than all the work is dear in
-    proportion, so that those who must load nevertheless are those who are done with it soonest.
+    proportion, so that those who must load nevertheless are those who are done with it soonest. To change must be worth
+    `CHANGE`, too: prices move a little with each image, and so would machines from model to model.
     """
     horizon = sum(_alone(counts, seconds, number, images) for number, images in left.items())
     loads = {pair: state.groups[pair[0]].load_seconds(ways[pair[0][0], pair[1]]) for pair in seconds}
     horizon = max(horizon, min((loads[pair] + cost for pair, cost in seconds.items()), default=0.0), 1e-9)
-    return {pair: cost * (1.0 + loads[pair] / horizon) for pair, cost in seconds.items()}
+    parts = {pair: max(CHANGE, load / horizon) if load else 0.0 for pair, load in loads.items()}
+    return {pair: cost * (1.0 + parts[pair]) for pair, cost in seconds.items()}
 
 
 def _demands(

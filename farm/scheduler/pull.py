@@ -4,9 +4,9 @@ import math
 
 from farm.scheduler.blame import is_set_against, takes
 from farm.scheduler.cost import UNSURE
-from farm.scheduler.groups import DEPTH, Group, Place
+from farm.scheduler.groups import DEPTH, Group, Place, is_resident
 from farm.scheduler.plan import GroupKey, Level, Plan, Queue, Way
-from farm.scheduler.state import Attempt, FarmState, LiveJob
+from farm.scheduler.state import Attempt, FarmState, LiveJob, Worker
 
 TASK_SECONDS = 30.0
 """A task is cut to about this much work: little is lost with a worker, and nothing is spent on placing."""
@@ -57,11 +57,11 @@ def choose(state: FarmState, plan: Plan, worker_id: str, place: Place, now: floa
         for number, (way, job) in firsts.items():
             left = job.kind.unsettled / level.rates[number]
             # Slow workers sit out the tail, where an image that they begin would be the last.
-            is_late = first_image_seconds(group, place, number, way) > left + level.surplus[number]
+            is_late = first_image_seconds(group, place, way) > left + level.surplus[number]
             if is_late and ends_alone(state, number):
                 continue
             lead = (state.accounts[job.submitter].served - least) / job.kind.work * group.seconds(way) / group.count
-            stays = lead <= LEAD_SECONDS and _stays(group, place, number, way)
+            stays = lead <= LEAD_SECONDS and group.load_seconds(way) == 0.0
             rank = _rank(group, level, number, way, shares.get(number, 0.0), stays)
             if best is None or rank > best[0]:
                 best = rank, job, way, left
@@ -71,13 +71,18 @@ def choose(state: FarmState, plan: Plan, worker_id: str, place: Place, now: floa
     return None
 
 
-def is_loading_long(state: FarmState, plan: Plan, place: Place) -> bool:
+def is_loading_long(state: FarmState, plan: Plan, worker: Worker) -> bool:
     """Whether a worker must load for longer than a task takes before it begins what it holds.
 
     It gets its next task once it renders: until then others may be done with it.
     """
-    way = None if place.kind is None else plan.ways.get((place.group[0], place.kind))
-    return way is not None and state.groups[place.group].load_seconds(way) > TASK_SECONDS
+    if not worker.attempts:
+        return False
+    started = state.attempt(worker.attempts[0]).started
+    if is_resident(worker.residents, started.model_digest, started.compute_unit):
+        return False
+    way = plan.ways.get((worker.machine, state.jobs[started.job_id].kind.number))
+    return way is not None and way.load_seconds > TASK_SECONDS
 
 
 def soonest_seconds(state: FarmState, plan: Plan, key: GroupKey) -> float:
@@ -96,10 +101,9 @@ def ends_alone(state: FarmState, number: int) -> bool:
     return kinds == {number}
 
 
-def first_image_seconds(group: Group, place: Place, number: int, way: Way) -> float:
+def first_image_seconds(group: Group, place: Place, way: Way) -> float:
     """Seconds until a worker would have rendered one image of a kind, after one of each task that it holds."""
-    load = 0.0 if number == place.kind else group.load_seconds(way)
-    return group.seconds(way) * (place.depth + 1) + load
+    return group.seconds(way) * (place.depth + 1) + group.load_seconds(way)
 
 
 def _first(state: FarmState, queue: Queue, worker_id: str, now: float) -> LiveJob | None:
@@ -114,11 +118,6 @@ def _first(state: FarmState, queue: Queue, worker_id: str, now: float) -> LiveJo
             if job_id is not None:
                 least = accounts[name].served, jobs[job_id]
     return None if least is None else least[1]
-
-
-def _stays(group: Group, place: Place, number: int, way: Way) -> bool:
-    """Whether a worker would go on with what it will have loaded when its turn comes."""
-    return number == place.kind if place.kind is not None else group.load_seconds(way) == 0.0
 
 
 def _rank(group: Group, level: Level, number: int, way: Way, share: float, stays: bool) -> tuple[bool, bool, float]:

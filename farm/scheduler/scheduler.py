@@ -118,9 +118,10 @@ def _fill(state: FarmState, plan: Plan, key: GroupKey, depth: int, now: float) -
 
 
 def _placement(state: FarmState, plan: Plan, key: GroupKey, worker_id: str, now: float) -> ev.AttemptStarted | None:
-    place = state.workers[worker_id].place
+    worker = state.workers[worker_id]
+    place = worker.place
     assert place is not None, "only ACTIVE workers are vacant"
-    if is_loading_long(state, plan, place):
+    if is_loading_long(state, plan, worker):
         return None
     if state.runnable and (choice := choose(state, plan, worker_id, place, now)) is not None:
         job, way, size = choice

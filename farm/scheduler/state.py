@@ -200,7 +200,6 @@ class Worker:
         image_seconds: What its images took lately, smoothed; 0 before the first.
         samples: What its last images took, by digest and compute unit, as long as it has not joined.
         residents: What it has loaded.
-        residency: Number of what it has loaded.
         machine: Number of the sort of machine it is; workers that share it differ by their pace only.
         place: Where the index of rate groups has it.
         failing: Live jobs of which it failed images, and how it stands with each.
@@ -217,7 +216,6 @@ class Worker:
     attempts: list[AttemptKey] = field(default_factory=list)
     image_seconds: float = 0.0
     samples: dict[tuple[str, ComputeUnit], Sample] = field(default_factory=dict)
-    residency: int = 0
     machine: int = 0
     place: Place | None = None
     failing: dict[str, Standing] = field(default_factory=dict)
@@ -275,7 +273,7 @@ class FarmState:
             that a decision costs nothing for those that it does not concern.
         kind_count: Kinds that there ever were.
         machines: Number of each sort of machine.
-        residencies: Number of each set of variants that workers have loaded; 0 is nothing.
+        residencies: Number of each set of variants that workers have loaded, or will have.
         labels: Keys of worker labels that pins of live jobs ask for, and how many jobs do.
         groups: Rate groups of the ACTIVE workers.
         vacant: Groups with workers that hold 0, 1, ... attempts and take another one.
@@ -297,7 +295,7 @@ class FarmState:
     kinds: dict[Hashable, Kind] = field(default_factory=dict)
     kind_count: int = 0
     machines: dict[Hashable, int] = field(default_factory=dict)
-    residencies: dict[tuple[Resident, ...], int] = field(default_factory=lambda: {(): 0})
+    residencies: dict[tuple[Resident, ...], int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
     groups: dict[GroupKey, Group] = field(default_factory=dict)
     vacant: tuple[dict[GroupKey, None], ...] = field(default_factory=lambda: tuple({} for _ in range(DEPTH)))

@@ -17,7 +17,6 @@ from farm.scheduler.index import (
     index_accounts,
     index_job,
     index_machine,
-    index_residents,
     index_worker,
     open_kind,
 )
@@ -300,7 +299,8 @@ def _worker_left(state: FarmState, event: ev.WorkerLeft) -> None:
     worker.is_present, worker.absence = False, event.reason
     state.heard.pop(event.worker_id, None)
     _lose(state, worker.attempts, event.reason)
-    index_residents(state, worker, ())
+    worker.residents = ()
+    index_worker(state, worker)
     state.is_stale = True
 
 
@@ -330,7 +330,8 @@ def _residents_changed(state: FarmState, event: ev.ResidentsChanged) -> None:
         return  # a worker says it again whenever its connection is made anew
     if event.residents and worker.attempts:
         state.attempt(worker.attempts[0]).since = event.time
-    index_residents(state, worker, event.residents)
+    worker.residents = event.residents
+    index_worker(state, worker)
 
 
 def _stage_begun(state: FarmState, event: ev.StageBegun) -> None:

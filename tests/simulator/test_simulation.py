@@ -1,14 +1,16 @@
 import itertools
+from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from farm.domain import ComputeUnit
+from farm.domain import ComputeUnit, Resident
 from farm.errors import ScenarioError
 from farm.scheduler.groups import DEPTH
 from farm.scheduler.planning import PLAN_SECONDS
 from farm.scheduler.pull import UNKNOWN_TASK_IMAGES
+from farm.simulator.mac import Mac
 from farm.simulator.report import summarize
 from farm.simulator.scenario import NO_FAULTS, Fault, Faults, Fleet, Jobs, Macs, Workload, parse
 from farm.simulator.simulation import Simulation
@@ -247,3 +249,19 @@ def test_macs_fresh_from_the_box_compile_each_model_once_and_the_farm_learns_wha
     learned = simulation.state.rates
     assert learned.load_seconds(replace(mac.facts, measurements=()), offer, ANE) == first
     assert learned.load_seconds(mac.facts, offer, ANE) == costs.load_seconds[ANE]
+
+
+def test_macs_that_differ_by_noise_do_not_go_from_model_to_model() -> None:
+    """Whatever chip of theirs does a bit of the other model, it is all one; the plan's choice must not wander."""
+    loads: Counter[str] = Counter()
+
+    class Counting(Simulation):
+        def _tell_load(self, mac: Mac, loaded: Resident, seconds: float) -> None:
+            loads[mac.worker_id] += 1
+            super()._tell_load(mac, loaded, seconds)
+
+    fleet = parse((EXAMPLES / "studio.toml").read_text("utf-8"), Fleet, "studio")
+    Counting(fleet, Workload((Jobs("sd-1.5", 6000), Jobs("sdxl", 1200, steps=20))), seed=1).run()
+    changes = loads.total() - len(loads)
+    assert len(loads) == 40
+    assert changes <= 40, f"each Mac may change once, at the end: {loads}"
