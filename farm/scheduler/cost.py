@@ -48,6 +48,10 @@ PACE_BUCKET = 0.05
 SEVERAL = 5
 """Images of a variant on a chip from which their price stands, as that of a calibration does at once."""
 
+LONGEST_FIRST_LOAD = 600.0
+"""A single first load is believed to be typical up to so many seconds, or an odd one keeps all other machines from
+trying. Published reports go from 10 s to ten minutes, for SDXL on the Neural Engine (cards of coreml-community)."""
+
 NEWEST = 5
 """Of loads and of images' fixed parts, so many are remembered."""
 
@@ -179,6 +183,11 @@ class Seen:
         found = self.on_chip.get(key) or self.anywhere.get(key[2:])
         return None if found is None else found.value
 
+    def is_single(self, key: VariantKey) -> bool:
+        """Whether that rests on a single case, which may be an exception."""
+        found = self.on_chip.get(key) or self.anywhere.get(key[2:])
+        return found is not None and len(found.seen) == 1
+
 
 @dataclass(slots=True)
 class Rates:
@@ -296,7 +305,9 @@ class Rates:
         if facts.measured(offer.digest, unit).was_loaded:
             # The first load is no shorter than those that follow; what is known of one bounds the other.
             return warm if warm is not None else min(LOAD_SECONDS[unit], first or math.inf)
-        return first if first is not None else (LOAD_SECONDS[unit] if warm is None else warm) + COMPILE_SECONDS[unit]
+        if first is None:
+            return (LOAD_SECONDS[unit] if warm is None else warm) + COMPILE_SECONDS[unit]
+        return min(first, LONGEST_FIRST_LOAD) if self.first_loads.is_single(key) else first
 
     def peak_memory(self, runtime: str, digest: str, unit: ComputeUnit) -> int:
         """Bytes that a variant needs with a runtime; as much as on any unit of it where only another was measured."""

@@ -4,8 +4,9 @@ Jobs of the highest priority come first, with those that have waited so long tha
 submitter is owed the same work; how that is best spread over unlike machines is the LP's answer.
 """
 
+import math
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from farm.scheduler.eta import fluid_ends
 from farm.scheduler.fitting import fit
@@ -33,6 +34,9 @@ CELLS_A_SECOND = 20_000
 AGEING_SECONDS = 60.0
 """A job gains a point of priority for so long without a start, up to the highest priority there is."""
 
+AGEING_LOADS = 10
+"""It waits so many loads longer where a machine must load its model for it, and then again what that displaced."""
+
 CHANGE = 0.02
 """Part of the time by which a machine must be quicker with another model to change to it."""
 
@@ -57,7 +61,7 @@ def make_plan(state: FarmState, now: float) -> Plan:
     kinds = {kind.number: kind for kind in state.kinds.values()}
     ways = dict(_ways(state, kinds))
     hands = dict(_hands(state, kinds, ways))
-    by_level = _levels(state, {number for _, number in hands}, now)
+    by_level = _levels(state, _least_loads(state, ways, hands), now)
     served = _served(state, by_level)
     levels = tuple(
         _level(state, priority, by_level[priority], kinds, ways, hands, served)
@@ -101,22 +105,34 @@ def _aside(state: FarmState, kind: Kind) -> Counter[GroupKey]:
     return Counter(place.group for name in aside if (place := state.workers[name].place) is not None)
 
 
-def _levels(state: FarmState, able: Container[int], now: float) -> dict[int, list[LiveJob]]:
+def _least_loads(
+    state: FarmState, ways: Mapping[tuple[int, int], Way], hands: Iterable[tuple[GroupKey, int]]
+) -> dict[int, float]:
+    """Seconds of the shortest load for each kind that somebody may render: 0 where somebody needs none."""
+    least: dict[int, float] = {}
+    for key, number in hands:
+        load = state.groups[key].load_seconds(ways[key[0], number])
+        least[number] = min(least.get(number, math.inf), load)
+    return least
+
+
+def _levels(state: FarmState, loads: Mapping[int, float], now: float) -> dict[int, list[LiveJob]]:
     """Jobs that wait and that somebody may render, by priority; one that has aged to the highest one is first in it.
 
     A job that nobody may render sets no bar for those that age.
     """
-    jobs = [job for job_id in state.runnable if (job := state.jobs[job_id]).kind.number in able]
+    jobs = [job for job_id in state.runnable if (job := state.jobs[job_id]).kind.number in loads]
     top = max((job.priority for job in jobs), default=0)
-    aged = {job.job_id for job in jobs if _aged(job, now) >= top > job.priority}
+    aged = {job.job_id for job in jobs if _aged(job, loads[job.kind.number], now) >= top > job.priority}
     by_level: dict[int, list[LiveJob]] = {}
     for job in sorted(jobs, key=lambda job: (job.job_id not in aged, job.create_time, job.job_id)):
         by_level.setdefault(top if job.job_id in aged else job.priority, []).append(job)
     return by_level
 
 
-def _aged(job: LiveJob, now: float) -> float:
-    return job.priority + (now - job.last_start) / AGEING_SECONDS
+def _aged(job: LiveJob, load_seconds: float, now: float) -> float:
+    """A job's priority with what it has gained by waiting."""
+    return job.priority + max(0.0, now - job.last_start - AGEING_LOADS * load_seconds) / AGEING_SECONDS
 
 
 def _ways(state: FarmState, kinds: Mapping[int, Kind]) -> Iterator[tuple[tuple[int, int], Way]]:

@@ -8,7 +8,7 @@ from farm.coordinator.learned import decode, encode
 from farm.domain import AttentionVariant, ComputeUnit, Measurement, ModelOffer, Resident, WorkerFacts
 from farm.scheduler import events as ev
 from farm.scheduler.chips import COMPILE_SECONDS, LOAD_SECONDS
-from farm.scheduler.cost import Rates, Sample
+from farm.scheduler.cost import LONGEST_FIRST_LOAD, Rates, Sample
 from farm.scheduler.fitting import fit
 from farm.scheduler.plan import Way
 from farm.scheduler.running import running_tasks
@@ -90,6 +90,14 @@ def test_a_variant_whose_first_load_is_short_is_not_thought_to_load_for_longer()
     macs = Macs()
     macs.load("a", 2.0)
     assert macs.price("a") == 2.0
+
+
+def test_a_first_load_that_took_very_long_is_not_believed_before_a_second_one() -> None:
+    macs = Macs()
+    macs.load("a", 1700.0)
+    assert macs.price("new") == LONGEST_FIRST_LOAD
+    macs.load("b", 1500.0)
+    assert macs.price("new") == 1600.0
 
 
 def test_one_load_that_is_far_off_changes_nothing_and_three_are_a_change() -> None:

@@ -1,6 +1,7 @@
 """What is placed where: the plan and those who follow it, on small farms."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -330,3 +331,23 @@ def test_one_small_image_beside_millions_of_large_ones_is_planned_and_does_not_s
     assert farm.state.plan is not None
     assert farm.state.plan.ends.keys() == {"large", "small", "other"}
     assert all(farm.jobs_of(worker_id) for worker_id in ("w1", "w2"))
+
+
+def test_a_job_of_lower_priority_and_another_model_does_not_make_the_only_machine_load_every_minute() -> None:
+    farm = Farm()
+    machine = facts({"a": 10.0, "b": 30.0})
+    farm.join(
+        "w", replace(machine, measurements=tuple(replace(one, load_seconds=40.0) for one in machine.measurements))
+    )
+    farm.submit("first", "a", 600, priority=1)
+    farm.submit("other", "b", 600, submitter="bob")
+    models = []
+    for _ in range(100):
+        farm.decide()
+        farm.load("w")
+        key = farm.state.workers["w"].attempts[0]
+        models.append(farm.state.jobs[key.job_id].spec.model)
+        farm.finish("w", {"a": 10.0, "b": 30.0}[models[-1]])
+    changes = sum(one != other for one, other in itertools.pairwise(models))
+    assert "b" in models, "it does not starve"
+    assert changes * 40.0 < farm.now / 6, "and loading costs little"
