@@ -5,7 +5,7 @@ Macs and Ray share its cores, and the load before each run is printed.
 """
 
 import argparse
-import importlib
+import importlib.util
 import json
 import os
 import statistics
@@ -118,6 +118,8 @@ def main() -> None:
             seconds = getattr(importlib.import_module(module), function)(Path(folder), options.fault, options.images)
         print(json.dumps(seconds), flush=True)
         return
+    if "ray_data" in options.ways.split(",") and importlib.util.find_spec("pandas") is None:
+        parser.error("Ray Data is not installed: pip install -e '.[benchmarks]', or leave ray_data out of --ways")
     makespans: Makespans = {}
     for _ in range(options.rounds):
         for fault in map(Fault, options.faults.split(",")):
