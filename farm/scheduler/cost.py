@@ -238,8 +238,9 @@ class Rates:
         self.said[worker_id, *use] = measured
         if measured.load_seconds not in (0.0, before.load_seconds):
             self.warm_loads.take(key, measured.load_seconds)
-        if measured.was_loaded and not math.isclose(measured.first_load_seconds, before.first_load_seconds):
-            self.first_loads.take(key, measured.first_load_seconds)
+        first = measured.first_load_seconds
+        if first > 0 and not math.isclose(first, before.first_load_seconds):
+            self.first_loads.take(key, first)
         timed = (measured.seconds_per_step, measured.fixed_seconds)
         if measured.seconds_per_step > 0 and timed != (before.seconds_per_step, before.fixed_seconds):
             self.learn(worker_id, facts, Sample(*use, 1, sum(timed), measured.seconds_per_step), is_calibration=True)
