@@ -123,6 +123,16 @@ def test_what_was_learned_of_loads_outlives_the_coordinator_and_is_not_learned_t
     assert restarted.rates.load_seconds(mac(), SPLIT, ANE) == 100.0
 
 
+def test_memory_of_a_machine_that_told_no_load_teaches_nothing_of_loads() -> None:
+    """As a worker tells whose file of measurements was deleted while it had the model loaded."""
+    farm = Farm()
+    farm.join("w", mac())
+    apply(farm.state, ev.VariantMeasured("w", load(100.0)))
+    told = mac().with_measurement(Measurement("sha256:split", ANE, peak_memory_bytes=1))
+    apply(farm.state, ev.WorkerChanged("w", told))
+    assert farm.state.rates.load_seconds(mac(), SPLIT, ANE) == 100.0
+
+
 def test_what_is_loaded_for_another_unit_or_in_another_size_must_be_loaded_again() -> None:
     farm = Farm()
     farm.join("w", mac())
@@ -176,8 +186,11 @@ def test_the_time_that_a_machine_has_spent_on_loading_is_not_held_against_its_fi
     for _ in range(60):
         farm.pass_time(5.0)
     farm.load("w")
-    farm.join("idle", replace(machine(0.9, 0.0), chip="another"))
+    farm.join("idle", replace(machine(0.95, 300.0), chip="another"))
+    apply(farm.state, ev.ResidentsChanged("idle", farm.now, (Resident("a", "sha256:a", CPU),)))
     assert farm.decide() == [], "it is about to bring the image itself"
+    farm.pass_time(5.0)
+    assert [started.worker_id for started in farm.decide()] == ["idle"], "it was not"
 
 
 def test_a_load_that_takes_longer_than_it_should_says_nothing_of_the_images_that_follow() -> None:
