@@ -244,18 +244,18 @@ _PROMPT_HOLDS = (
 )
 
 
-def _job_row(row: tuple[object, ...]) -> JobRow:
+def _job_row(row: Sequence[Any]) -> JobRow:
     job_id, submitter, spec, priority, image_count, create_time, evaluations, state, *rest, losses = row
     return JobRow(
-        job_id,  # type: ignore[arg-type]  # columns are typed by the schema
-        submitter,  # type: ignore[arg-type]
-        msgspec.json.decode(spec, type=JobSpec),  # type: ignore[call-overload]
-        priority,  # type: ignore[arg-type]
-        image_count,  # type: ignore[arg-type]
-        create_time,  # type: ignore[arg-type]
-        evaluations,  # type: ignore[arg-type]
+        job_id,
+        submitter,
+        msgspec.json.decode(spec, type=JobSpec),
+        priority,
+        image_count,
+        create_time,
+        evaluations,
         JobState(state) if state else None,
-        *(*rest, msgspec.json.decode(losses, type=tuple[Loss, ...])),  # type: ignore[call-overload]
+        *(*rest, msgspec.json.decode(losses, type=tuple[Loss, ...])),
     )
 
 

@@ -117,9 +117,11 @@ def test_a_worker_that_is_stopped_beyond_its_lease_and_woken_delivers_late_and_i
     assert lost, batch.log()
     counted = by_attempts(batch, lost)
     os.kill(fleet.workers["one"].pid, signal.SIGCONT)
-    for number in lost:
-        refused = f"dispatcher.refused reason='Attempt {number} of job {batch.job_id} does not count any more.'"
-        assert eventually(lambda refused=refused: refused in batch.log()), refused  # type: ignore[misc]  # mypy does not infer a lambda's default
+    refusals = [
+        f"dispatcher.refused reason='Attempt {number} of job {batch.job_id} does not count any more.'"
+        for number in lost
+    ]
+    assert eventually(lambda: all(refusal in batch.log() for refusal in refusals)), refusals
     batch.finish()
     assert any(SILENCE in line for line in batch.lost_attempts()), batch.log()
     assert batch.lost_but_for(" worker=one ") == []
